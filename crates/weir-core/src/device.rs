@@ -1,0 +1,109 @@
+//! A device's registration (Hono's Device Registry Management API v1, device object).
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// What an operator registers for a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Device {
+    /// Whether the device may use the gateway.
+    pub enabled: bool,
+    /// Properties added to the device's messages that do not carry them; over the tenant's.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub defaults: Map<String, Value>,
+    /// Ids of the gateways that may act for the device.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub via: Vec<String>,
+    /// Groups of gateways that may act for the device.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub via_groups: Vec<String>,
+    /// Groups that this gateway belongs to.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "one_or_many"
+    )]
+    pub member_of: Vec<String>,
+    /// Free for the operator.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub ext: Map<String, Value>,
+    /// Kept by the registry; ignored when sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<DeviceStatus>,
+}
+
+/// What the registry itself knows of a device. Times are ISO 8601 in UTC.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct DeviceStatus {
+    /// When the device was registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// When its registration was changed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated: Option<String>,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            defaults: Map::new(),
+            via: Vec::new(),
+            via_groups: Vec::new(),
+            member_of: Vec::new(),
+            ext: Map::new(),
+            status: None,
+        }
+    }
+}
+
+/// What the registry asserts of a device that a message names: it exists, is enabled, and the
+/// gateway that speaks for it (if one does) may do so.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assertion {
+    /// Ids of the gateways that may act for the device, groups resolved.
+    pub via: Vec<String>,
+    /// The device's own defaults.
+    pub defaults: Map<String, Value>,
+}
+
+/// Accepts a single string where an array of strings is meant, as Hono does.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_gateway_may_be_given_without_an_array() {
+        let device: Device = serde_json::from_str(r#"{"via": "gw-1"}"#).unwrap();
+        assert_eq!(device.via, ["gw-1"]);
+        assert_eq!(
+            serde_json::to_string(&device).unwrap(),
+            r#"{"enabled":true,"via":["gw-1"]}"#
+        );
+    }
+
+    #[test]
+    fn unknown_members_are_refused() {
+        assert!(serde_json::from_str::<Device>(r#"{"viaa": []}"#).is_err());
+    }
+}

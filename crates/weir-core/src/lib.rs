@@ -1,0 +1,63 @@
+//! What every protocol and every back end share: identity, the uplink pipeline, the traits between
+//! them. No sockets, no storage.
+//!
+//! A device's message is one value that moves through typed states, so that a step left out does
+//! not compile:
+//!
+//! ```text
+//! Received ──authenticate──▶ Authenticated ──admit──▶ Admitted ──publish──▶ Published ──await──▶ Outcome
+//! ```
+//!
+//! * [`Pipeline`] is what an adapter holds: it authenticates ([`Pipeline::authenticate`]) and opens
+//!   a [`Session`] for a connection or a request, which holds what is resolved once.
+//! * [`uplink`] has the states. An adapter parses its protocol into a [`Received`] and turns an
+//!   [`Outcome`] into its protocol's answer; everything between is here, once for all protocols.
+//! * [`Reason`] is the closed list of why a message or a connection is refused.
+//! * [`Registry`] (tenants, devices, credentials) and [`Northbound`] (where messages go) are the
+//!   traits that other crates implement. Core depends on neither.
+//! * [`PasswordVerifier`] and [`Accounts`] check secrets, off the async threads and remembered
+//!   briefly; [`ConnectionBudget`] bounds what a process holds open.
+//!
+//! What this crate refuses to do: open a socket, know a protocol's wire format, or let a message end
+//! without an outcome.
+
+#![forbid(unsafe_code)]
+
+mod account;
+mod authentication;
+mod budget;
+mod cached;
+mod credentials;
+mod device;
+mod id;
+mod northbound;
+mod password;
+mod pipeline;
+mod protocol;
+mod reason;
+mod registry;
+mod session;
+mod tenant;
+mod trace;
+pub mod uplink;
+
+pub use account::{Accounts, Role};
+pub use authentication::{AuthenticationError, Presented, Principal};
+pub use budget::{ConnectionBudget, ConnectionPermit};
+pub use cached::Cached;
+pub use credentials::{CredentialType, Credentials};
+pub use device::{Assertion, Device, DeviceStatus};
+pub use id::{AuthId, DeviceId, TenantId};
+pub use northbound::{
+    Completion, Defaults, Delivery, Disposition, Downstream, Northbound, Outlet, Settled,
+};
+pub use password::{HashFunction, PasswordSecret, PasswordVerifier, Validity};
+pub use pipeline::Pipeline;
+pub use protocol::{ContentRule, Protocol};
+pub use reason::{Reason, RejectCondition, Rule};
+pub use registry::{AssertionError, LookupError, Registry};
+pub use session::Session;
+pub use tenant::{AdapterSettings, ResourceLimits, Tenant};
+pub use trace::TraceContext;
+pub use uplink::{Endpoint, Outcome, Received, Refusal, Target};
+pub use weir_metrics::Qos;

@@ -1,0 +1,241 @@
+//! Where messages go: what the pipeline asks of a back-end transport.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::{DeviceId, Endpoint, Qos, Reason, TenantId, TraceContext};
+
+/// A transport to the back-end applications: the embedded AMQP 1.0 endpoint, an AMQP network, Kafka.
+pub trait Northbound: Send + Sync + 'static {
+    /// The place that messages of `tenant` for `endpoint` leave through. Resolved once per
+    /// connection and kept; it stays good while consumers come and go.
+    fn outlet(&self, tenant: &TenantId, endpoint: Endpoint) -> Arc<dyn Outlet>;
+}
+
+/// Where one tenant's messages for one endpoint leave.
+pub trait Outlet: Send + Sync + 'static {
+    /// Hands `message` over and returns without waiting.
+    ///
+    /// With QoS 0 the delivery is done when the message was handed over; with QoS 1 when the
+    /// consumer's disposition is known, which takes bounded time. That nobody consumes is known
+    /// without sending and answered at once.
+    fn publish(&self, message: Downstream) -> Delivery;
+}
+
+/// What became of a message: taken, or refused for a reason.
+pub type Disposition = Result<(), Reason>;
+
+/// A disposition and when it was known.
+#[derive(Debug)]
+pub struct Settled {
+    /// What became of the message.
+    pub disposition: Disposition,
+    /// When that was known; the clock is read once for a batch.
+    pub at: Instant,
+}
+
+/// A message on its way to a consumer. A future of its [`Settled`].
+#[derive(Debug)]
+pub struct Delivery(State);
+
+#[derive(Debug)]
+enum State {
+    Settled(Option<Settled>),
+    Open(oneshot::Receiver<Settled>),
+}
+
+/// The other end of a [`Delivery`]: whoever hands the message over settles it once.
+///
+/// Dropped without that, the delivery ends as [`Reason::DownstreamUnavailable`].
+#[derive(Debug)]
+pub struct Completion(Option<oneshot::Sender<Settled>>);
+
+impl Delivery {
+    /// A delivery whose disposition is known already.
+    pub fn settled(disposition: Disposition, at: Instant) -> Self {
+        Self(State::Settled(Some(Settled { disposition, at })))
+    }
+
+    /// An open delivery and what settles it.
+    pub fn open() -> (Self, Completion) {
+        let (completion, outcome) = oneshot::channel();
+        (Self(State::Open(outcome)), Completion(Some(completion)))
+    }
+}
+
+impl Future for Delivery {
+    type Output = Settled;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
+        let lost = || Settled {
+            disposition: Err(Reason::DownstreamUnavailable),
+            at: Instant::now(),
+        };
+        match &mut self.0 {
+            State::Settled(settled) => Poll::Ready(settled.take().unwrap_or_else(lost)),
+            State::Open(outcome) => Pin::new(outcome)
+                .poll(cx)
+                .map(|settled| settled.unwrap_or_else(|_| lost())),
+        }
+    }
+}
+
+impl Completion {
+    /// The completion of a message whose disposition nobody waits for.
+    pub fn unobserved() -> Self {
+        Self(None)
+    }
+
+    /// Tells the waiting side what became of the message.
+    pub fn settle(self, disposition: Disposition, at: Instant) {
+        if let Some(sender) = self.0 {
+            // The waiting side may be gone; its own guard has recorded that.
+            let _ = sender.send(Settled { disposition, at });
+        }
+    }
+}
+
+/// A message for the back end, complete.
+#[derive(Clone, Debug)]
+pub struct Downstream {
+    /// Whose message it is.
+    pub tenant: TenantId,
+    /// The device whose data it carries.
+    pub device: DeviceId,
+    /// Telemetry or event.
+    pub endpoint: Endpoint,
+    /// The guarantee the device asked for.
+    pub qos: Qos,
+    /// Hono's type name of the adapter that took it.
+    pub adapter: &'static str,
+    /// The address the device used in its own protocol.
+    pub origin_address: ByteString,
+    /// From the device or the defaults; absent only for an empty payload.
+    pub content_type: Option<ByteString>,
+    /// Milliseconds since the epoch at which the gateway took the message.
+    pub creation_time: i64,
+    /// Milliseconds for which the message is of use; `None` means for ever.
+    pub ttl: Option<u32>,
+    /// Seconds the device waits for a command; see Hono's `ttd`.
+    pub ttd: Option<i32>,
+    /// Whether the device asked for the message to be retained (MQTT).
+    pub retain: bool,
+    /// The trace the message belongs to.
+    pub trace: TraceContext,
+    /// The tenant's and the device's defaults, merged.
+    pub defaults: Arc<Defaults>,
+    /// The device's data as it came.
+    pub payload: Bytes,
+}
+
+/// The tenant's defaults with the device's laid over them, taken apart once.
+#[derive(Debug, Default)]
+pub struct Defaults {
+    /// `content-type`.
+    pub content_type: Option<ByteString>,
+    /// `content-encoding`.
+    pub content_encoding: Option<String>,
+    /// `ttl`, seconds.
+    pub ttl: Option<u64>,
+    /// `ttl-telemetry-qos0`, seconds.
+    pub ttl_telemetry_qos0: Option<u64>,
+    /// `ttl-telemetry-qos1`, seconds.
+    pub ttl_telemetry_qos1: Option<u64>,
+    /// All others; they become application properties.
+    pub properties: Vec<(String, Value)>,
+}
+
+/// Names of AMQP 1.0 header and properties fields that a default must not set (contract:
+/// northbound, message format).
+const RESERVED: [&str; 15] = [
+    "absolute-expiry-time",
+    "correlation-id",
+    "creation-time",
+    "delivery-count",
+    "durable",
+    "first-acquirer",
+    "group-id",
+    "group-sequence",
+    "message-id",
+    "priority",
+    "reply-to",
+    "reply-to-group-id",
+    "subject",
+    "to",
+    "user-id",
+];
+
+impl Defaults {
+    /// Lays `device` over `tenant` and takes the result apart.
+    pub fn merge(
+        tenant: &serde_json::Map<String, Value>,
+        device: &serde_json::Map<String, Value>,
+    ) -> Self {
+        let mut merged = Self::default();
+        let inherited = tenant
+            .iter()
+            .filter(|(name, _)| !device.contains_key(*name));
+        for (name, value) in inherited.chain(device) {
+            merged.set(name, value);
+        }
+        merged
+    }
+
+    fn set(&mut self, name: &str, value: &Value) {
+        let text = || value.as_str().map(str::to_owned);
+        match name {
+            "content-type" => self.content_type = text().map(ByteString::from),
+            "content-encoding" => self.content_encoding = text(),
+            "ttl" => self.ttl = value.as_u64(),
+            "ttl-telemetry-qos0" => self.ttl_telemetry_qos0 = value.as_u64(),
+            "ttl-telemetry-qos1" => self.ttl_telemetry_qos1 = value.as_u64(),
+            "ttl-command-response" => {}
+            reserved if RESERVED.contains(&reserved) => {}
+            other => self.properties.push((other.to_owned(), value.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn merge(tenant: &Value, device: &Value) -> Defaults {
+        Defaults::merge(tenant.as_object().unwrap(), device.as_object().unwrap())
+    }
+
+    #[test]
+    fn the_devices_defaults_win_and_reserved_names_are_dropped() {
+        let merged = merge(
+            &json!({"importance": "low", "unit": "kWh", "ttl": 60, "subject": "no"}),
+            &json!({"importance": "high", "content-type": "text/plain", "to": "elsewhere"}),
+        );
+        assert_eq!(merged.ttl, Some(60));
+        assert_eq!(merged.content_type.as_deref(), Some("text/plain"));
+        let expected = [
+            ("unit".to_owned(), json!("kWh")),
+            ("importance".to_owned(), json!("high")),
+        ];
+        assert_eq!(merged.properties, expected);
+    }
+
+    #[tokio::test]
+    async fn a_completion_that_is_dropped_ends_the_delivery() {
+        let (delivery, completion) = Delivery::open();
+        drop(completion);
+        assert_eq!(
+            delivery.await.disposition,
+            Err(Reason::DownstreamUnavailable)
+        );
+    }
+}

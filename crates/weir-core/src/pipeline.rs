@@ -1,0 +1,132 @@
+//! What an adapter holds of the core.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_metrics::{AttemptOutcome, Metrics};
+
+use crate::authentication::authenticate;
+use crate::{
+    AuthenticationError, Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol,
+    Reason, Registry, Session, TenantId,
+};
+
+/// The shared path of all protocols: who a device is, and the way of its messages.
+///
+/// Clones share everything.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Parts>);
+
+struct Parts {
+    registry: Arc<dyn Registry>,
+    northbound: Arc<dyn Northbound>,
+    verifier: PasswordVerifier,
+    metrics: Metrics,
+}
+
+impl Pipeline {
+    /// Puts the pipeline together.
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        northbound: Arc<dyn Northbound>,
+        verifier: PasswordVerifier,
+        metrics: Metrics,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            registry,
+            northbound,
+            verifier,
+            metrics,
+        }))
+    }
+
+    /// Checks the credentials a device presented.
+    ///
+    /// # Errors
+    /// The reason, and the tenant if it was named and exists.
+    pub async fn authenticate(
+        &self,
+        protocol: Protocol,
+        presented: Presented<'_>,
+    ) -> Result<Principal, AuthenticationError> {
+        authenticate(self.registry(), &self.0.verifier, protocol, presented).await
+    }
+
+    /// Opens the session of a device that connected: asserts its registration, counts the attempt
+    /// and, until the session is dropped, the connection.
+    ///
+    /// # Errors
+    /// The reason why the device may not connect.
+    pub async fn connect(
+        &self,
+        protocol: Protocol,
+        principal: Principal,
+    ) -> Result<Arc<Session>, Reason> {
+        let tenant = principal.tenant.clone();
+        let session = Session::connect(self, protocol, principal).await;
+        let outcome = session
+            .as_ref()
+            .map_or_else(Reason::attempt_outcome, |_| AttemptOutcome::Succeeded);
+        self.count_attempt(protocol, Some(&tenant), outcome);
+        session
+    }
+
+    /// Counts and logs an attempt to connect that failed before there was a principal.
+    pub fn connection_refused(&self, protocol: Protocol, error: &AuthenticationError) {
+        let reason = &error.reason;
+        tracing::info!(
+            protocol = protocol.type_name(),
+            tenant = error.tenant.as_ref().map(TenantId::as_str),
+            reason = reason.name(),
+            status = reason.status(),
+            "connection refused"
+        );
+        self.count_attempt(protocol, error.tenant.as_ref(), reason.attempt_outcome());
+    }
+
+    /// Opens a session for one exchange of a protocol without connections.
+    pub fn exchange(&self, protocol: Protocol, principal: Principal) -> Arc<Session> {
+        Session::exchange(self, protocol, principal)
+    }
+
+    /// Ends a request that never became a message, because it could not be parsed or its sender is
+    /// not known. It is logged; such refusals are not counted as messages (device contract §7.3).
+    pub fn refuse(&self, protocol: Protocol, reason: Reason) -> Outcome {
+        tracing::info!(
+            protocol = protocol.type_name(),
+            reason = reason.name(),
+            status = reason.status(),
+            "request refused"
+        );
+        Outcome::refused(reason, false)
+    }
+
+    fn count_attempt(&self, protocol: Protocol, tenant: Option<&TenantId>, as_: AttemptOutcome) {
+        let tenant = tenant.map(TenantId::as_str);
+        self.0
+            .metrics
+            .connection_attempt(protocol.component(), tenant, as_, None);
+    }
+
+    pub(crate) fn registry(&self) -> &dyn Registry {
+        &*self.0.registry
+    }
+
+    pub(crate) fn northbound(&self) -> &dyn Northbound {
+        &*self.0.northbound
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,49 @@
+//! The protocols devices speak.
+
+use weir_metrics::{Component, ComponentType};
+
+/// A protocol that devices speak. The list is closed: what differs between protocols in the shared
+/// path is decided here and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+    /// MQTT 3.1.1 and 5.
+    Mqtt,
+}
+
+/// When a message's content type is held against its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentRule {
+    /// Before the device's registration is asserted; a mismatch is not counted.
+    BeforeAssertion,
+    /// After it; a mismatch is counted.
+    AfterAssertion,
+}
+
+impl Protocol {
+    /// Hono's adapter type name: what a tenant's `adapters` lists, the message property
+    /// `orig_adapter`, and the metrics label `component_name`.
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Http => "hono-http",
+            Self::Mqtt => "hono-mqtt",
+        }
+    }
+
+    /// The component that reports this protocol's series.
+    pub const fn component(self) -> Component {
+        Component {
+            kind: ComponentType::Adapter,
+            name: self.type_name(),
+        }
+    }
+
+    /// Where Hono's adapter for this protocol places the content-type rule.
+    pub const fn content_rule(self) -> ContentRule {
+        match self {
+            Self::Http => ContentRule::BeforeAssertion,
+            Self::Mqtt => ContentRule::AfterAssertion,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The closed list of reasons for which a message or a connection is refused.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use weir_metrics::{AttemptOutcome, Status};
+
+/// Why a message or a connection was refused.
+///
+/// Each variant knows its status code (Hono's, which are HTTP's), its metric status, whether it ends
+/// an authenticated connection, whether trying again may help, and its text for the device. What a
+/// protocol makes of it stands in that adapter's `outcome.rs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The tenant may not use this protocol.
+    AdapterDisabled,
+    /// The request itself breaks a rule; the text names it.
+    BadRequest(Rule, Cow<'static, str>),
+    /// The credentials have expired since the device connected.
+    CredentialExpired,
+    /// The device is unknown or disabled.
+    DeviceUnknown,
+    /// The northbound cannot be reached.
+    DownstreamUnavailable,
+    /// The address names a tenant that is not the device's own.
+    ForeignTenant,
+    /// The gateway may not act for the device.
+    GatewayNotAuthorised,
+    /// The gateway is unknown or disabled.
+    GatewayUnknown,
+    /// This process holds as many connections as it may.
+    InstanceConnectionsExceeded,
+    /// A fault of our own.
+    Internal,
+    /// The consumer did not process the message and may be offered it again.
+    Modified,
+    /// A consumer is there, but takes nothing more at the moment.
+    NoCredit,
+    /// Nobody consumes the tenant's messages.
+    NoConsumer,
+    /// There is no such endpoint.
+    NoSuchEndpoint,
+    /// The consumer did not say in time what became of the message.
+    OutcomeTimeout,
+    /// The payload is larger than allowed.
+    PayloadTooLarge,
+    /// The registry cannot be reached.
+    RegistryUnavailable,
+    /// The consumer rejected the message, under a condition and perhaps with a description.
+    Rejected(RejectCondition, Option<Arc<str>>),
+    /// The consumer gave the message back.
+    Released,
+    /// The gateway is shutting down.
+    ShuttingDown,
+    /// The tenant is disabled.
+    TenantDisabled,
+    /// There is no such tenant.
+    TenantUnknown,
+    /// The credentials are missing or not good; the text says no more than the device may know.
+    Unauthorized(&'static str),
+    /// The consumer can never process the message.
+    UndeliverableHere,
+}
+
+/// Which kind of rule a bad request broke; decides whether it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The topic, path or address.
+    Address,
+    /// The content type against the payload.
+    ContentType,
+    /// The encoding of the request, or a header.
+    Encoding,
+    /// The quality of service.
+    Qos,
+}
+
+/// The condition under which a consumer rejected a message, as far as devices are told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectCondition {
+    /// `amqp:internal-error`
+    InternalError,
+    /// `amqp:resource-limit-exceeded`
+    ResourceLimitExceeded,
+    /// `amqp:unauthorized-access`
+    UnauthorizedAccess,
+    /// Any other, or none.
+    Other,
+}
+
+impl Reason {
+    /// The status code, Hono's.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::BadRequest(..) | Self::Rejected(RejectCondition::Other, _) => 400,
+            Self::CredentialExpired | Self::Unauthorized(_) => 401,
+            Self::AdapterDisabled
+            | Self::ForeignTenant
+            | Self::GatewayNotAuthorised
+            | Self::GatewayUnknown
+            | Self::Rejected(RejectCondition::UnauthorizedAccess, _)
+            | Self::TenantDisabled => 403,
+            Self::DeviceUnknown
+            | Self::NoSuchEndpoint
+            | Self::TenantUnknown
+            | Self::UndeliverableHere => 404,
+            Self::PayloadTooLarge => 413,
+            Self::Internal | Self::Rejected(RejectCondition::InternalError, _) => 500,
+            Self::DownstreamUnavailable
+            | Self::InstanceConnectionsExceeded
+            | Self::Modified
+            | Self::NoConsumer
+            | Self::NoCredit
+            | Self::OutcomeTimeout
+            | Self::RegistryUnavailable
+            | Self::Rejected(RejectCondition::ResourceLimitExceeded, _)
+            | Self::Released
+            | Self::ShuttingDown => 503,
+        }
+    }
+
+    /// The metric status: a client's error is unprocessable, anything else undeliverable.
+    pub fn metric_status(&self) -> Status {
+        if self.is_client_error() {
+            Status::Unprocessable
+        } else {
+            Status::Undeliverable
+        }
+    }
+
+    /// Whether the fault lies with the sender (a 4xx status).
+    pub fn is_client_error(&self) -> bool {
+        self.status() < 500
+    }
+
+    /// Whether the sender may succeed with the same message later.
+    pub fn may_retry(&self) -> bool {
+        !self.is_client_error()
+    }
+
+    /// Whether it ends an authenticated connection that can send nothing good any more.
+    ///
+    /// `own` says that the message was for the connected device itself: an edge device that is gone
+    /// does not concern its gateway.
+    pub fn is_terminal(&self, own: bool) -> bool {
+        match self {
+            Self::AdapterDisabled
+            | Self::CredentialExpired
+            | Self::GatewayNotAuthorised
+            | Self::GatewayUnknown
+            | Self::TenantDisabled
+            | Self::TenantUnknown
+            | Self::Unauthorized(_) => true,
+            Self::DeviceUnknown => own,
+            Self::BadRequest(..)
+            | Self::DownstreamUnavailable
+            | Self::ForeignTenant
+            | Self::InstanceConnectionsExceeded
+            | Self::Internal
+            | Self::Modified
+            | Self::NoConsumer
+            | Self::NoCredit
+            | Self::NoSuchEndpoint
+            | Self::OutcomeTimeout
+            | Self::PayloadTooLarge
+            | Self::RegistryUnavailable
+            | Self::Rejected(..)
+            | Self::Released
+            | Self::ShuttingDown
+            | Self::UndeliverableHere => false,
+        }
+    }
+
+    /// What the device is told. Faults on our side say no more than that they are temporary.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::AdapterDisabled => "adapter is disabled",
+            Self::BadRequest(_, text) => text,
+            Self::CredentialExpired => "credentials have expired",
+            Self::DeviceUnknown => "device is disabled or not registered",
+            Self::ForeignTenant => "can only publish for device of same tenant",
+            Self::GatewayNotAuthorised | Self::GatewayUnknown => {
+                "gateway is disabled or not registered"
+            }
+            Self::Internal | Self::Rejected(RejectCondition::InternalError, _) => {
+                "Internal server error"
+            }
+            Self::Modified | Self::Released => "consumer didn't process the message",
+            Self::NoConsumer | Self::NoCredit => "no consumer available",
+            Self::NoSuchEndpoint => "no such endpoint",
+            Self::OutcomeTimeout => {
+                "consumer failed to indicate in time whether it has processed the message"
+            }
+            Self::PayloadTooLarge => "payload too large",
+            Self::Rejected(RejectCondition::ResourceLimitExceeded, _) => {
+                "consumer rejected the message because a resource limit was exceeded, possibly a \
+                 (tenant-specific) queue size limit"
+            }
+            Self::Rejected(_, Some(description)) => description,
+            Self::Rejected(_, None) => "consumer rejected the message",
+            Self::TenantDisabled | Self::TenantUnknown => "tenant is disabled or not registered",
+            Self::Unauthorized(text) => text,
+            Self::UndeliverableHere => {
+                "consumer declared message as undeliverable, it should not be redelivered"
+            }
+            Self::DownstreamUnavailable
+            | Self::InstanceConnectionsExceeded
+            | Self::RegistryUnavailable
+            | Self::ShuttingDown => "Temporarily unavailable",
+        }
+    }
+
+    /// A short stable name for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AdapterDisabled => "adapter-disabled",
+            Self::BadRequest(..) => "bad-request",
+            Self::CredentialExpired => "credential-expired",
+            Self::DeviceUnknown => "device-unknown",
+            Self::DownstreamUnavailable => "downstream-unavailable",
+            Self::ForeignTenant => "foreign-tenant",
+            Self::GatewayNotAuthorised => "gateway-not-authorised",
+            Self::GatewayUnknown => "gateway-unknown",
+            Self::InstanceConnectionsExceeded => "instance-connections-exceeded",
+            Self::Internal => "internal",
+            Self::Modified => "modified",
+            Self::NoConsumer => "no-consumer",
+            Self::NoCredit => "no-credit",
+            Self::NoSuchEndpoint => "no-such-endpoint",
+            Self::OutcomeTimeout => "outcome-timeout",
+            Self::PayloadTooLarge => "payload-too-large",
+            Self::RegistryUnavailable => "registry-unavailable",
+            Self::Rejected(..) => "rejected",
+            Self::Released => "released",
+            Self::ShuttingDown => "shutting-down",
+            Self::TenantDisabled => "tenant-disabled",
+            Self::TenantUnknown => "tenant-unknown",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::UndeliverableHere => "undeliverable-here",
+        }
+    }
+
+    /// How a connection attempt that failed for this reason is counted.
+    pub fn attempt_outcome(&self) -> AttemptOutcome {
+        match self {
+            Self::AdapterDisabled | Self::TenantDisabled => AttemptOutcome::AdapterDisabled,
+            Self::DeviceUnknown | Self::GatewayNotAuthorised | Self::GatewayUnknown => {
+                AttemptOutcome::RegistrationAssertionFailure
+            }
+            Self::InstanceConnectionsExceeded => AttemptOutcome::AdapterConnectionsExceeded,
+            Self::CredentialExpired | Self::TenantUnknown | Self::Unauthorized(_) => {
+                AttemptOutcome::Unauthorized
+            }
+            Self::DownstreamUnavailable | Self::RegistryUnavailable | Self::ShuttingDown => {
+                AttemptOutcome::Unavailable
+            }
+            _ => AttemptOutcome::Unknown,
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.text(), self.status())
+    }
+}

@@ -1,0 +1,234 @@
+//! What is resolved once for a connection (or an exchange) and used for each of its messages.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weir_metrics::TenantMeters;
+
+use crate::{
+    Assertion, AssertionError, Cached, Defaults, DeviceId, Endpoint, LookupError, Outcome, Outlet,
+    Pipeline, Principal, Protocol, Reason, Tenant,
+};
+
+/// Edge devices a gateway's session remembers. When there are more, it starts anew.
+const EDGE_DEVICES: usize = 10_000;
+
+/// An authenticated device's connection or exchange.
+///
+/// It holds the principal, the meters, and what the registry said of each device it sends for, for
+/// as long as the registry does not mark that as stale.
+pub struct Session {
+    pipeline: Pipeline,
+    protocol: Protocol,
+    principal: Principal,
+    meters: Arc<TenantMeters>,
+    outlets: [Arc<dyn Outlet>; Endpoint::COUNT],
+    origins: Mutex<Origins>,
+    /// Whether this session is an open connection in the metrics.
+    is_connection: bool,
+}
+
+/// What is known of the devices that this session sends for.
+#[derive(Default)]
+struct Origins {
+    own: Option<Arc<Origin>>,
+    edge: HashMap<DeviceId, Arc<Origin>>,
+}
+
+/// One device that messages come from, resolved.
+pub(crate) struct Origin {
+    pub(crate) device: DeviceId,
+    pub(crate) tenant: Cached<Tenant>,
+    assertion: Cached<Assertion>,
+    pub(crate) defaults: Arc<Defaults>,
+}
+
+impl Origin {
+    fn is_stale(&self) -> bool {
+        self.tenant.is_stale() || self.assertion.is_stale()
+    }
+}
+
+impl Session {
+    /// Opens the session of a connection; the device's own registration is asserted.
+    pub(crate) async fn connect(
+        pipeline: &Pipeline,
+        protocol: Protocol,
+        principal: Principal,
+    ) -> Result<Arc<Self>, Reason> {
+        let mut session = Self::new(pipeline, protocol, principal);
+        let device = session.principal.device.clone();
+        session.resolve(&device).await?;
+        session.meters.connected().opened(pipeline.now());
+        session.is_connection = true;
+        Ok(Arc::new(session))
+    }
+
+    pub(crate) fn exchange(
+        pipeline: &Pipeline,
+        protocol: Protocol,
+        principal: Principal,
+    ) -> Arc<Self> {
+        Arc::new(Self::new(pipeline, protocol, principal))
+    }
+
+    fn new(pipeline: &Pipeline, protocol: Protocol, principal: Principal) -> Self {
+        let tenant = &principal.tenant;
+        Self {
+            meters: pipeline
+                .metrics()
+                .tenant(protocol.component(), tenant.as_str()),
+            outlets: Endpoint::ALL.map(|endpoint| pipeline.northbound().outlet(tenant, endpoint)),
+            pipeline: pipeline.clone(),
+            protocol,
+            principal,
+            origins: Mutex::default(),
+            is_connection: false,
+        }
+    }
+
+    /// The device that authenticated.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The protocol it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Ends a message that could not be parsed. It is logged, and not counted as a message.
+    pub fn refuse(&self, reason: Reason) -> Outcome {
+        let principal = &self.principal;
+        tracing::info!(
+            protocol = self.protocol.type_name(),
+            tenant = principal.tenant.as_str(),
+            device = principal.device.as_str(),
+            reason = reason.name(),
+            status = reason.status(),
+            "request refused"
+        );
+        let terminal = reason.is_terminal(true);
+        Outcome::refused(reason, terminal)
+    }
+
+    pub(crate) fn meters(&self) -> &Arc<TenantMeters> {
+        &self.meters
+    }
+
+    pub(crate) fn outlet(&self, endpoint: Endpoint) -> &dyn Outlet {
+        &*self.outlets[endpoint as usize]
+    }
+
+    /// What is known of `device` without asking the registry.
+    pub(crate) fn known(&self, device: &DeviceId) -> Option<Arc<Origin>> {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = if *device == self.principal.device {
+            origins.own.as_ref()
+        } else {
+            origins.edge.get(device)
+        };
+        origin.filter(|origin| !origin.is_stale()).cloned()
+    }
+
+    /// Asks the registry for `device`, in Hono's order: the registration first, then the tenant.
+    pub(crate) async fn resolve(&self, device: &DeviceId) -> Result<Arc<Origin>, Reason> {
+        let assertion = self.assert(device).await?;
+        let tenant = self.tenant().await?;
+        let defaults = Arc::new(Defaults::merge(&tenant.defaults, &assertion.defaults));
+        let origin = Origin {
+            device: device.clone(),
+            tenant,
+            assertion,
+            defaults,
+        };
+        Ok(self.remember(Arc::new(origin)))
+    }
+
+    async fn assert(&self, device: &DeviceId) -> Result<Cached<Assertion>, Reason> {
+        let Principal {
+            tenant,
+            device: own,
+            ..
+        } = &self.principal;
+        let registry = self.pipeline.registry();
+        let gateway = (device != own).then_some(own);
+        let asserted = registry.assert(tenant, device, gateway).await;
+        asserted.map_err(|error| match error {
+            AssertionError::TenantUnknown => Reason::TenantUnknown,
+            AssertionError::DeviceUnknown => Reason::DeviceUnknown,
+            AssertionError::GatewayUnknown => Reason::GatewayUnknown,
+            AssertionError::GatewayNotAuthorised => Reason::GatewayNotAuthorised,
+            AssertionError::Unavailable(cause) => self.unavailable(&cause),
+        })
+    }
+
+    async fn tenant(&self) -> Result<Cached<Tenant>, Reason> {
+        let snapshot = &self.principal.snapshot;
+        let tenant = if snapshot.is_stale() {
+            let fresh = self
+                .pipeline
+                .registry()
+                .tenant(&self.principal.tenant)
+                .await;
+            fresh.map_err(|error| match error {
+                LookupError::NotFound => Reason::TenantUnknown,
+                LookupError::Unavailable(cause) => self.unavailable(&cause),
+            })?
+        } else {
+            snapshot.clone()
+        };
+        if !tenant.enabled {
+            return Err(Reason::TenantDisabled);
+        }
+        if !tenant.is_adapter_enabled(self.protocol) {
+            return Err(Reason::AdapterDisabled);
+        }
+        Ok(tenant)
+    }
+
+    /// Whether a refusal ends the connection. An edge device that is gone does so only if the
+    /// gateway itself is gone too.
+    pub(crate) async fn is_terminal(&self, reason: &Reason, device: &DeviceId) -> bool {
+        let own = &self.principal.device;
+        if *reason == Reason::DeviceUnknown && device != own {
+            return matches!(self.assert(own).await, Err(Reason::DeviceUnknown));
+        }
+        reason.is_terminal(device == own)
+    }
+
+    fn remember(&self, origin: Arc<Origin>) -> Arc<Origin> {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if origin.device == self.principal.device {
+            origins.own = Some(origin.clone());
+        } else {
+            if origins.edge.len() >= EDGE_DEVICES {
+                origins.edge.clear();
+            }
+            origins.edge.insert(origin.device.clone(), origin.clone());
+        }
+        origin
+    }
+
+    fn unavailable(&self, cause: &str) -> Reason {
+        let tenant = self.principal.tenant.as_str();
+        tracing::warn!(tenant, cause, "the registry did not answer an assertion");
+        Reason::RegistryUnavailable
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.is_connection {
+            self.meters.connected().closed(self.pipeline.now());
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("principal", &self.principal)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! A tenant's configuration (Hono's Device Registry Management API v1, tenant object).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Protocol;
+
+/// What an operator configures for a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Tenant {
+    /// Whether the tenant's devices may use the gateway at all.
+    pub enabled: bool,
+    /// The protocols the tenant may use; absent or empty means all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<Vec<AdapterSettings>>,
+    /// Properties added to messages that do not carry them.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub defaults: Map<String, Value>,
+    /// Bytes; payloads are accounted in multiples of it. 0 means as they are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub minimum_message_size: u64,
+    /// Upper bounds on what the tenant's devices use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_limits: Option<ResourceLimits>,
+    /// Free for the operator.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub ext: Map<String, Value>,
+}
+
+/// A tenant's settings for one protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdapterSettings {
+    /// The adapter type name, for example `hono-http`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether the tenant may use the protocol.
+    #[serde(default)]
+    pub enabled: bool,
+    /// Kept for Hono's clients; like there, it has no effect.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub device_authentication_required: bool,
+    /// Settings that only this protocol reads.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub ext: Map<String, Value>,
+}
+
+/// Upper bounds in seconds for how long a message stays valid; -1 means none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ResourceLimits {
+    /// For events.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_ttl: i64,
+    /// For telemetry with QoS 0.
+    #[serde(
+        rename = "max-ttl-telemetry-qos0",
+        skip_serializing_if = "is_unlimited"
+    )]
+    pub max_ttl_telemetry_qos0: i64,
+    /// For telemetry with QoS 1.
+    #[serde(
+        rename = "max-ttl-telemetry-qos1",
+        skip_serializing_if = "is_unlimited"
+    )]
+    pub max_ttl_telemetry_qos1: i64,
+    /// For responses to commands.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_ttl_command_response: i64,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            adapters: None,
+            defaults: Map::new(),
+            minimum_message_size: 0,
+            resource_limits: None,
+            ext: Map::new(),
+        }
+    }
+}
+
+impl Default for ResourceLimits {
+    fn default() -> Self {
+        Self {
+            max_ttl: -1,
+            max_ttl_telemetry_qos0: -1,
+            max_ttl_telemetry_qos1: -1,
+            max_ttl_command_response: -1,
+        }
+    }
+}
+
+impl Tenant {
+    /// Whether the tenant may use `protocol`, its own `enabled` apart.
+    pub fn is_adapter_enabled(&self, protocol: Protocol) -> bool {
+        match self.adapters.as_deref() {
+            None | Some([]) => true,
+            Some(adapters) => adapters
+                .iter()
+                .any(|adapter| adapter.kind == protocol.type_name() && adapter.enabled),
+        }
+    }
+
+    /// The size at which a payload of `bytes` is accounted.
+    pub fn accounting_size(&self, bytes: usize) -> u64 {
+        let bytes = bytes as u64;
+        match self.minimum_message_size {
+            0 => bytes,
+            step => bytes.div_ceil(step).saturating_mul(step),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+// serde's `skip_serializing_if` hands over references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_unlimited(value: &i64) -> bool {
+    *value == -1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(json: Value) -> Tenant {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn without_a_list_every_adapter_is_enabled() {
+        assert!(tenant(serde_json::json!({})).is_adapter_enabled(Protocol::Http));
+        assert!(tenant(serde_json::json!({"adapters": []})).is_adapter_enabled(Protocol::Mqtt));
+    }
+
+    #[test]
+    fn with_a_list_only_what_it_enables_is() {
+        let tenant = tenant(serde_json::json!({
+            "adapters": [{"type": "hono-http", "enabled": true}, {"type": "hono-coap"}]
+        }));
+        assert!(tenant.is_adapter_enabled(Protocol::Http));
+        assert!(!tenant.is_adapter_enabled(Protocol::Mqtt));
+    }
+
+    #[test]
+    fn payloads_are_accounted_in_steps_and_empty_ones_are_free() {
+        let tenant = tenant(serde_json::json!({"minimum-message-size": 4096}));
+        let sizes = [
+            (0, 0),
+            (1, 4096),
+            (4096, 4096),
+            (4097, 8192),
+            (10 * 1024, 12 * 1024),
+        ];
+        for (payload, accounted) in sizes {
+            assert_eq!(tenant.accounting_size(payload), accounted, "{payload}");
+        }
+    }
+
+    #[test]
+    fn unknown_members_are_refused_and_defaults_are_not_written() {
+        assert!(serde_json::from_str::<Tenant>(r#"{"enabeld": true}"#).is_err());
+        let text = serde_json::to_string(&Tenant::default()).unwrap();
+        assert_eq!(text, r#"{"enabled":true}"#);
+    }
+}

@@ -1,0 +1,150 @@
+//! The second state: it is known who sends, and for which device.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use time::OffsetDateTime;
+
+use super::record::Record;
+use super::{Admitted, Endpoint, Outcome, Received};
+use crate::session::Origin;
+use crate::{ContentRule, Defaults, Downstream, Qos, Reason, Rule, Tenant, TraceContext};
+
+/// A message whose sender is known.
+#[derive(Debug)]
+#[must_use = "a message that was received has to end in an outcome"]
+pub struct Authenticated {
+    pub(super) received: Received,
+    pub(super) record: Record,
+}
+
+/// The content type that says "there is no payload on purpose".
+const EMPTY_NOTIFICATION: &str = "application/vnd.eclipse-hono-empty-notification";
+/// What a payload without a content type is.
+const OCTET_STREAM: ByteString = ByteString::from_static("application/octet-stream");
+
+impl Authenticated {
+    /// Admits the message if what the session knows is enough to decide.
+    ///
+    /// # Errors
+    /// The message itself, if the registry has to be asked: see [`Authenticated::admit`].
+    pub fn try_admit(self) -> Result<Result<Admitted, Outcome>, Self> {
+        match self.record.session().known(self.record.device()) {
+            Some(origin) => Ok(self.decide(&origin)),
+            None => Err(self),
+        }
+    }
+
+    /// Admits the message: the device is registered, its gateway may speak for it, its tenant may
+    /// use the protocol, and the message keeps the rules.
+    ///
+    /// # Errors
+    /// The outcome, for the first check that fails.
+    pub async fn admit(self) -> Result<Admitted, Outcome> {
+        let this = match self.try_admit() {
+            Ok(decided) => return decided,
+            Err(this) => this,
+        };
+        if let Err(reason) = this.check_content(ContentRule::BeforeAssertion) {
+            return Err(this.record.refuse_uncounted(reason));
+        }
+        let session = this.record.session().clone();
+        match session.resolve(this.record.device()).await {
+            Ok(origin) => this.decide(&origin),
+            Err(reason) => {
+                let terminal = session.is_terminal(&reason, this.record.device()).await;
+                Err(this.record.refuse(reason, terminal))
+            }
+        }
+    }
+
+    /// Everything that needs no waiting once the origin is known.
+    fn decide(mut self, origin: &Arc<Origin>) -> Result<Admitted, Outcome> {
+        self.record
+            .set_size(origin.tenant.accounting_size(self.received.payload.len()));
+        if let Err(reason) = self.check_content(ContentRule::BeforeAssertion) {
+            return Err(self.record.refuse_uncounted(reason));
+        }
+        if let Err(reason) = self.check_content(ContentRule::AfterAssertion) {
+            return Err(self.record.refuse(reason, false));
+        }
+        let Self { received, record } = self;
+        let ttl = time_to_live(&received, &origin.defaults, &origin.tenant);
+        let fallback = || (!received.payload.is_empty()).then_some(OCTET_STREAM);
+        let content_type = received
+            .content_type
+            .or_else(|| origin.defaults.content_type.clone())
+            .or_else(fallback);
+        let session = record.session();
+        let message = Downstream {
+            tenant: session.principal().tenant.clone(),
+            device: origin.device.clone(),
+            endpoint: received.endpoint,
+            qos: received.qos,
+            adapter: session.protocol().type_name(),
+            origin_address: received.origin_address,
+            content_type,
+            creation_time: (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64,
+            ttl,
+            // Waiting for commands comes with commands; until then nobody is told of a wait.
+            ttd: None,
+            retain: received.retain,
+            trace: received.trace.unwrap_or_else(TraceContext::unsampled),
+            defaults: origin.defaults.clone(),
+            payload: received.payload,
+        };
+        Ok(Admitted { message, record })
+    }
+
+    /// An empty payload needs a content type, and a payload must not claim to be none.
+    fn check_content(&self, when: ContentRule) -> Result<(), Reason> {
+        if self.record.session().protocol().content_rule() != when {
+            return Ok(());
+        }
+        let content_type = self.received.content_type.as_deref().unwrap_or_default();
+        let fits = if self.received.payload.is_empty() {
+            !content_type.is_empty()
+        } else {
+            content_type != EMPTY_NOTIFICATION
+        };
+        if fits {
+            return Ok(());
+        }
+        let text = match when {
+            ContentRule::BeforeAssertion => {
+                format!("content type [{content_type}] does not match payload")
+            }
+            ContentRule::AfterAssertion => {
+                format!("Content-Type {content_type} does not match payload")
+            }
+        };
+        Err(Reason::BadRequest(Rule::ContentType, text.into()))
+    }
+}
+
+/// Milliseconds for which the message is of use: what the device or the defaults say, under the
+/// tenant's cap; the cap itself if nothing is said.
+fn time_to_live(received: &Received, defaults: &Defaults, tenant: &Tenant) -> Option<u32> {
+    let limits = tenant.resource_limits.as_ref();
+    let (wanted, cap) = match (received.endpoint, received.qos) {
+        (Endpoint::Event, _) => (
+            received.ttl.or(defaults.ttl),
+            limits.map(|limits| limits.max_ttl),
+        ),
+        (Endpoint::Telemetry, Qos::AtMostOnce) => (
+            defaults.ttl.or(defaults.ttl_telemetry_qos0),
+            limits.map(|limits| limits.max_ttl_telemetry_qos0),
+        ),
+        (Endpoint::Telemetry, Qos::AtLeastOnce) => (
+            defaults.ttl.or(defaults.ttl_telemetry_qos1),
+            limits.map(|limits| limits.max_ttl_telemetry_qos1),
+        ),
+    };
+    // -1 (anything negative) means no cap.
+    let cap = cap.and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = match (wanted, cap) {
+        (Some(wanted), Some(cap)) => wanted.min(cap),
+        (wanted, cap) => wanted.or(cap)?,
+    };
+    Some(u32::try_from(seconds.saturating_mul(1000)).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,108 @@
+//! The first state: parsed, not believed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use weir_metrics::{MessageType, Qos};
+
+use super::record::Record;
+use super::{Authenticated, Outcome};
+use crate::{DeviceId, Reason, Rule, Session, TraceContext};
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// Data of which the next will come soon.
+    Telemetry,
+    /// Something that must not be missed.
+    Event,
+}
+
+impl Endpoint {
+    pub(crate) const COUNT: usize = 2;
+
+    /// All endpoints, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Telemetry, Self::Event];
+
+    /// The endpoint's name in addresses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Telemetry => "telemetry",
+        }
+    }
+
+    pub(crate) const fn message_type(self) -> MessageType {
+        match self {
+            Self::Event => MessageType::Event,
+            Self::Telemetry => MessageType::Telemetry,
+        }
+    }
+}
+
+/// The device an address names, as far as it does. Empty segments name nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The tenant.
+    pub tenant: Option<ByteString>,
+    /// The device.
+    pub device: Option<ByteString>,
+}
+
+/// What a peer sent: parsed, but not believed.
+#[derive(Debug)]
+#[must_use = "a message that was received has to end in an outcome"]
+pub struct Received {
+    /// Telemetry or event.
+    pub endpoint: Endpoint,
+    /// The guarantee the device asks for.
+    pub qos: Qos,
+    /// The device the address names.
+    pub target: Target,
+    /// As the device gave it, parameters cut off; an empty one is none.
+    pub content_type: Option<ByteString>,
+    /// The data.
+    pub payload: Bytes,
+    /// Seconds for which an event is of use, if the device said so.
+    pub ttl: Option<u64>,
+    /// Seconds the device waits for a command, if it said so; 0 or less means it does not.
+    pub ttd: Option<i32>,
+    /// The address the device used, in its own protocol's form.
+    pub origin_address: ByteString,
+    /// Whether the device asked for the message to be retained (MQTT).
+    pub retain: bool,
+    /// The trace the device continues, if it said so.
+    pub trace: Option<TraceContext>,
+    /// When the message was received.
+    pub arrived: Instant,
+}
+
+impl Received {
+    /// Joins the message with who sent it: names the device it is for.
+    ///
+    /// # Errors
+    /// The outcome, if the address names a device that the sender cannot speak for.
+    pub fn authenticate(self, session: &Arc<Session>) -> Result<Authenticated, Outcome> {
+        let principal = session.principal();
+        let own_tenant = principal.tenant.as_str();
+        let device = match (&self.target.tenant, &self.target.device) {
+            (None, None) => principal.device.clone(),
+            (Some(_), None) => {
+                let text = "message address must not contain tenant ID only";
+                return Err(session.refuse(Reason::BadRequest(Rule::Address, text.into())));
+            }
+            (Some(tenant), Some(_)) if **tenant != *own_tenant => {
+                return Err(session.refuse(Reason::ForeignTenant));
+            }
+            (_, Some(device)) if **device == *principal.device.as_str() => principal.device.clone(),
+            (_, Some(device)) => DeviceId::from(&**device),
+        };
+        let record = Record::new(session.clone(), device, &self);
+        Ok(Authenticated {
+            received: self,
+            record,
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! The record of one message: metrics and log line, written once, when the outcome is known.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_metrics::{Qos, Status, Ttd};
+
+use super::{Endpoint, Outcome, Received};
+use crate::{DeviceId, Disposition, Reason, Session};
+
+/// Travels with a message from the moment its sender is known, and ends with it.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// Taken when the outcome has been written.
+    open: Option<Box<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    session: Arc<Session>,
+    device: DeviceId,
+    endpoint: Endpoint,
+    qos: Qos,
+    arrived: Instant,
+    /// Accounting size of the payload, bytes.
+    size: u64,
+    /// Whether somebody waits to be told the outcome.
+    awaited: bool,
+}
+
+impl Record {
+    pub(super) fn new(session: Arc<Session>, device: DeviceId, received: &Received) -> Self {
+        let size = received.payload.len() as u64;
+        let Received {
+            endpoint,
+            qos,
+            arrived,
+            ..
+        } = *received;
+        let open = Open {
+            session,
+            device,
+            endpoint,
+            qos,
+            arrived,
+            size,
+            awaited: true,
+        };
+        Self {
+            open: Some(Box::new(open)),
+        }
+    }
+
+    fn open(&self) -> &Open {
+        self.open
+            .as_deref()
+            .expect("a record is finished by value, so an unfinished one is open")
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.open().session
+    }
+
+    pub(super) fn device(&self) -> &DeviceId {
+        &self.open().device
+    }
+
+    pub(super) fn set_size(&mut self, size: u64) {
+        if let Some(open) = &mut self.open {
+            open.size = size;
+        }
+    }
+
+    /// The peer is gone; the outcome will be recorded all the same.
+    pub(super) fn nobody_waits(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.awaited = false;
+        }
+    }
+
+    /// Ends the message with what the northbound said.
+    pub(super) fn finish(self, disposition: Disposition, at: Instant) -> Outcome {
+        match disposition {
+            Ok(()) => {
+                self.write(Status::Forwarded, at);
+                Outcome::Accepted
+            }
+            Err(reason) => {
+                let terminal = reason.is_terminal(true);
+                self.end(reason, terminal, Some(at))
+            }
+        }
+    }
+
+    /// Ends the message before it went out.
+    pub(super) fn refuse(self, reason: Reason, terminal: bool) -> Outcome {
+        self.end(reason, terminal, Some(Instant::now()))
+    }
+
+    /// Ends the message for a reason that is not counted for its protocol (device contract §7.3).
+    pub(super) fn refuse_uncounted(self, reason: Reason) -> Outcome {
+        self.end(reason, false, None)
+    }
+
+    fn end(mut self, reason: Reason, terminal: bool, counted_at: Option<Instant>) -> Outcome {
+        let open = self.open();
+        let principal = open.session.principal();
+        tracing::info!(
+            protocol = open.session.protocol().type_name(),
+            tenant = principal.tenant.as_str(),
+            device = open.device.as_str(),
+            via = (principal.device != open.device).then(|| principal.device.as_str()),
+            endpoint = open.endpoint.as_str(),
+            qos = open.qos.as_str(),
+            reason = reason.name(),
+            status = reason.status(),
+            text = reason.text(),
+            terminal,
+            "message refused"
+        );
+        match counted_at {
+            Some(at) => self.write(reason.metric_status(), at),
+            None => drop(self.open.take()),
+        }
+        Outcome::refused(reason, terminal)
+    }
+
+    fn write(mut self, status: Status, at: Instant) {
+        if let Some(open) = self.open.take() {
+            open.write(status, at);
+        }
+    }
+}
+
+impl Open {
+    fn write(&self, status: Status, at: Instant) {
+        let meters = self.session.meters();
+        let meter = meters.upload(self.endpoint.message_type(), self.qos, status, Ttd::None);
+        meter.record(at.saturating_duration_since(self.arrived), self.size, at);
+        if !self.awaited {
+            meters.abandoned(status);
+        }
+    }
+}
+
+/// Dropping a message without an outcome is a bug, or the end of its task; both are told.
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        open.awaited = false;
+        tracing::warn!(
+            protocol = open.session.protocol().type_name(),
+            tenant = open.session.principal().tenant.as_str(),
+            device = open.device.as_str(),
+            endpoint = open.endpoint.as_str(),
+            "message dropped without an outcome"
+        );
+        open.write(Status::Undeliverable, Instant::now());
+    }
+}
