@@ -58,6 +58,6 @@ pub use reason::{Reason, RejectCondition, Rule};
 pub use registry::{AssertionError, LookupError, Registry};
 pub use session::Session;
 pub use tenant::{AdapterSettings, ResourceLimits, Tenant};
-pub use trace::TraceContext;
+pub use trace::{TraceContext, Traceparent};
 pub use uplink::{Endpoint, Outcome, Received, Refusal, Target};
 pub use weir_metrics::Qos;

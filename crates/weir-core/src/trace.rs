@@ -1,6 +1,7 @@
 //! W3C trace context (<https://www.w3.org/TR/trace-context/>).
 
 use std::fmt;
+use std::ops::Deref;
 
 use bytestring::ByteString;
 use rand::RngExt as _;
@@ -69,9 +70,13 @@ impl TraceContext {
     }
 }
 
-/// Formats as `traceparent`, version 00.
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A `traceparent` header's value.
+#[derive(Clone, Copy)]
+pub struct Traceparent([u8; TRACEPARENT_LENGTH]);
+
+impl TraceContext {
+    /// The context as a `traceparent`, version 00, without allocating.
+    pub fn traceparent(&self) -> Traceparent {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let mut put = |at: usize, bytes: &[u8]| {
@@ -83,7 +88,23 @@ impl fmt::Display for TraceContext {
         put(3, &self.trace_id.to_be_bytes());
         put(36, &self.span_id.to_be_bytes());
         put(53, &[self.flags]);
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        Traceparent(text)
+    }
+}
+
+impl Deref for Traceparent {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // It is made of ASCII only.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Formats as `traceparent`.
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.traceparent())
     }
 }
 

@@ -1,1 +1,557 @@
+//! The pipeline as a whole, with a registry and a northbound that do as they are told.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
+use serde_json::json;
+use weir_metrics::{Metrics, Qos};
+
+use super::{Endpoint, Outcome, Received, Target};
+use crate::{
+    Assertion, AssertionError, AuthId, Cached, Completion, CredentialType, Credentials, Delivery,
+    DeviceId, Downstream, LookupError, Northbound, Outlet, PasswordSecret, PasswordVerifier,
+    Pipeline, Presented, Protocol, Reason, Registry, Rule, Session, Tenant, TenantId,
+};
+
+/// One tenant `acme` with devices `4711` (user `sensor`), gateway `gw` (user `gw`) and `edge` behind
+/// it. All passwords are `secret`.
+#[derive(Default)]
+struct World {
+    tenant: Mutex<Option<Cached<Tenant>>>,
+    assertions: Mutex<HashMap<String, Cached<Assertion>>>,
+    published: Mutex<Vec<(Downstream, Completion)>>,
+}
+
+impl World {
+    fn configure(&self, tenant: serde_json::Value) {
+        let fresh = Cached::new(serde_json::from_value(tenant).unwrap());
+        if let Some(old) = self.tenant.lock().unwrap().replace(fresh) {
+            old.invalidate();
+        }
+    }
+
+    fn register(&self, device: &str, via: &[&str]) {
+        let via = via.iter().map(|gateway| (*gateway).to_owned()).collect();
+        let defaults = serde_json::Map::new();
+        let assertion = Cached::new(Assertion { via, defaults });
+        self.assertions
+            .lock()
+            .unwrap()
+            .insert(device.to_owned(), assertion);
+    }
+
+    fn unregister(&self, device: &str) {
+        if let Some(assertion) = self.assertions.lock().unwrap().remove(device) {
+            assertion.invalidate();
+        }
+    }
+
+    fn asserted(
+        &self,
+        device: &DeviceId,
+        gateway: Option<&DeviceId>,
+    ) -> Result<Cached<Assertion>, AssertionError> {
+        let assertions = self.assertions.lock().unwrap();
+        let found = assertions
+            .get(device.as_str())
+            .ok_or(AssertionError::DeviceUnknown)?;
+        if let Some(gateway) = gateway {
+            assertions
+                .get(gateway.as_str())
+                .ok_or(AssertionError::GatewayUnknown)?;
+            if !found.via.iter().any(|via| via == gateway.as_str()) {
+                return Err(AssertionError::GatewayNotAuthorised);
+            }
+        }
+        Ok(found.clone())
+    }
+
+    /// Settles the oldest message that is out.
+    fn settle(&self, disposition: Result<(), Reason>) -> Downstream {
+        let (message, completion) = self.published.lock().unwrap().remove(0);
+        completion.settle(disposition, Instant::now());
+        message
+    }
+}
+
+struct Shared(Arc<World>);
+
+impl Registry for Shared {
+    fn tenant<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> BoxFuture<'a, Result<Cached<Tenant>, LookupError>> {
+        let found = self
+            .0
+            .tenant
+            .lock()
+            .unwrap()
+            .clone()
+            .filter(|_| tenant.as_str() == "acme");
+        ready(found.ok_or(LookupError::NotFound)).boxed()
+    }
+
+    fn credentials<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: CredentialType,
+        auth_id: &'a AuthId,
+    ) -> BoxFuture<'a, Result<Cached<Credentials>, LookupError>> {
+        let device = match auth_id.as_str() {
+            "sensor" => "4711",
+            "gw" => "gw",
+            _ => return ready(Err(LookupError::NotFound)).boxed(),
+        };
+        let secrets = vec![PasswordSecret::of_random("secret")];
+        let credentials = Credentials {
+            device: device.into(),
+            enabled: true,
+            secrets,
+        };
+        ready(Ok(Cached::new(credentials))).boxed()
+    }
+
+    fn assert<'a>(
+        &'a self,
+        _: &'a TenantId,
+        device: &'a DeviceId,
+        gateway: Option<&'a DeviceId>,
+    ) -> BoxFuture<'a, Result<Cached<Assertion>, AssertionError>> {
+        ready(self.0.asserted(device, gateway)).boxed()
+    }
+}
+
+impl Northbound for Shared {
+    fn outlet(&self, _: &TenantId, _: Endpoint) -> Arc<dyn Outlet> {
+        Arc::new(Self(self.0.clone()))
+    }
+}
+
+impl Outlet for Shared {
+    fn publish(&self, message: Downstream) -> Delivery {
+        let (delivery, completion) = Delivery::open();
+        self.0.published.lock().unwrap().push((message, completion));
+        delivery
+    }
+}
+
+struct Fixture {
+    world: Arc<World>,
+    pipeline: Pipeline,
+    metrics: Metrics,
+}
+
+fn fixture() -> Fixture {
+    let world = Arc::new(World::default());
+    world.configure(json!({}));
+    world.register("4711", &[]);
+    world.register("gw", &[]);
+    world.register("edge", &["gw"]);
+    world.register("stranger", &[]);
+    let metrics = Metrics::new("test", Instant::now());
+    let (registry, northbound) = (
+        Arc::new(Shared(world.clone())),
+        Arc::new(Shared(world.clone())),
+    );
+    let verifier = PasswordVerifier::new(1);
+    let pipeline = Pipeline::new(registry, northbound, verifier, metrics.clone());
+    Fixture {
+        world,
+        pipeline,
+        metrics,
+    }
+}
+
+impl Fixture {
+    async fn session(&self, protocol: Protocol, user: &str) -> Arc<Session> {
+        let username = format!("{user}@acme");
+        let presented = Presented::Password {
+            username: &username,
+            password: b"secret",
+        };
+        let principal = self
+            .pipeline
+            .authenticate(protocol, presented)
+            .await
+            .unwrap();
+        match protocol {
+            Protocol::Http => self.pipeline.exchange(protocol, principal),
+            Protocol::Mqtt => self.pipeline.connect(protocol, principal).await.unwrap(),
+        }
+    }
+
+    fn count(&self, labels: &str) -> u64 {
+        let text = weir_metrics::render(&self.metrics, Instant::now());
+        let line = text.lines().find(|line| {
+            line.starts_with("hono_telemetry_processing_duration_seconds_count")
+                && line.contains(labels)
+        });
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+fn received(target: (&str, &str)) -> Received {
+    let part = |text: &str| (!text.is_empty()).then(|| ByteString::from(text));
+    Received {
+        endpoint: Endpoint::Telemetry,
+        qos: Qos::AtLeastOnce,
+        target: Target {
+            tenant: part(target.0),
+            device: part(target.1),
+        },
+        content_type: None,
+        payload: Bytes::from_static(b"payload"),
+        ttl: None,
+        ttd: None,
+        origin_address: ByteString::from_static("telemetry"),
+        retain: false,
+        trace: None,
+        arrived: Instant::now(),
+    }
+}
+
+async fn refused(received: Received, session: &Arc<Session>) -> (Reason, bool) {
+    let outcome = match received.authenticate(session) {
+        Ok(authenticated) => authenticated
+            .admit()
+            .await
+            .map(|admitted| admitted.message().clone()),
+        Err(outcome) => Err(outcome),
+    };
+    match outcome {
+        Err(Outcome::Refused(refusal)) => (refusal.reason, refusal.terminal),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_message_goes_all_the_way_and_is_counted_once() {
+    let fixture = fixture();
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    let admitted = received(("", ""))
+        .authenticate(&session)
+        .unwrap()
+        .admit()
+        .await
+        .unwrap();
+    let published = admitted.publish();
+    let message = fixture.world.settle(Ok(()));
+    assert_eq!(published.await, Outcome::Accepted);
+    assert_eq!(message.device.as_str(), "4711");
+    assert_eq!(message.adapter, "hono-mqtt");
+    assert_eq!(
+        message.content_type.as_deref(),
+        Some("application/octet-stream")
+    );
+    assert_eq!(
+        fixture.count("status=\"forwarded\",qos=\"1\",ttd=\"none\""),
+        1
+    );
+}
+
+#[tokio::test]
+async fn addresses_name_whom_a_message_is_for() {
+    let fixture = fixture();
+    let sensor = fixture.session(Protocol::Mqtt, "sensor").await;
+    let gateway = fixture.session(Protocol::Mqtt, "gw").await;
+    for (session, target, device) in [
+        (&sensor, ("", ""), "4711"),
+        (&sensor, ("acme", "4711"), "4711"),
+        (&gateway, ("", "edge"), "edge"),
+        (&gateway, ("acme", "edge"), "edge"),
+    ] {
+        let admitted = received(target)
+            .authenticate(session)
+            .unwrap()
+            .admit()
+            .await
+            .unwrap();
+        assert_eq!(admitted.message().device.as_str(), device, "{target:?}");
+        drop(admitted);
+    }
+    let address = Reason::BadRequest(
+        Rule::Address,
+        "message address must not contain tenant ID only".into(),
+    );
+    for (session, target, expected) in [
+        (&sensor, ("other", "4711"), (Reason::ForeignTenant, false)),
+        (&sensor, ("acme", ""), (address, false)),
+        (&sensor, ("", "edge"), (Reason::GatewayNotAuthorised, true)),
+        (&gateway, ("", "nobody"), (Reason::DeviceUnknown, false)),
+        (
+            &gateway,
+            ("", "stranger"),
+            (Reason::GatewayNotAuthorised, true),
+        ),
+    ] {
+        assert_eq!(
+            refused(received(target), session).await,
+            expected,
+            "{target:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_seen_by_the_next_message() {
+    let fixture = fixture();
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    assert!(
+        received(("", ""))
+            .authenticate(&session)
+            .unwrap()
+            .try_admit()
+            .is_ok()
+    );
+    let only_http = json!({"adapters": [{"type": "hono-http", "enabled": true}]});
+    for (tenant, expected) in [
+        (json!({"enabled": false}), (Reason::TenantDisabled, true)),
+        (only_http, (Reason::AdapterDisabled, true)),
+    ] {
+        fixture.world.configure(tenant);
+        assert_eq!(refused(received(("", "")), &session).await, expected);
+    }
+    fixture.world.configure(json!({}));
+    fixture.world.unregister("4711");
+    assert_eq!(
+        refused(received(("", "")), &session).await,
+        (Reason::DeviceUnknown, true)
+    );
+}
+
+#[tokio::test]
+async fn an_edge_device_that_is_gone_concerns_its_gateway_only_if_that_is_gone_too() {
+    let fixture = fixture();
+    let gateway = fixture.session(Protocol::Mqtt, "gw").await;
+    fixture.world.unregister("edge");
+    assert_eq!(
+        refused(received(("", "edge")), &gateway).await,
+        (Reason::DeviceUnknown, false)
+    );
+    fixture.world.unregister("gw");
+    assert_eq!(
+        refused(received(("", "edge")), &gateway).await,
+        (Reason::DeviceUnknown, true)
+    );
+}
+
+#[tokio::test]
+async fn the_content_rule_is_placed_where_each_protocol_has_it() {
+    let fixture = fixture();
+    let empty = |target| Received {
+        payload: Bytes::new(),
+        ..received(target)
+    };
+    // (protocol, text for a registered device, reason for an unknown one, counted)
+    for (protocol, text, first, counted) in [
+        (
+            Protocol::Http,
+            "content type [] does not match payload",
+            "content",
+            0,
+        ),
+        (
+            Protocol::Mqtt,
+            "Content-Type  does not match payload",
+            "device",
+            1,
+        ),
+    ] {
+        let session = fixture.session(protocol, "gw").await;
+        let rule = |text: &'static str| Reason::BadRequest(Rule::ContentType, text.into());
+        assert_eq!(refused(empty(("", "edge")), &session).await.0, rule(text));
+        let component = format!("component_name=\"{}\"", protocol.type_name());
+        assert_eq!(fixture.count(&component), counted, "{protocol:?}");
+        let expected = if first == "content" {
+            rule(text)
+        } else {
+            Reason::DeviceUnknown
+        };
+        assert_eq!(refused(empty(("", "nobody")), &session).await.0, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_notification_is_empty_and_says_so() {
+    let fixture = fixture();
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    let notification = ByteString::from_static("application/vnd.eclipse-hono-empty-notification");
+    let content_type = Some(notification);
+    let marked = Received {
+        content_type: content_type.clone(),
+        ..received(("", ""))
+    };
+    let (reason, _) = refused(marked, &session).await;
+    assert!(
+        matches!(reason, Reason::BadRequest(Rule::ContentType, _)),
+        "{reason:?}"
+    );
+    let empty = Received {
+        content_type,
+        payload: Bytes::new(),
+        ..received(("", ""))
+    };
+    assert!(empty.authenticate(&session).unwrap().admit().await.is_ok());
+}
+
+#[tokio::test]
+async fn time_to_live_is_what_is_asked_for_under_the_tenants_cap() {
+    let fixture = fixture();
+    let tenant = |defaults, limits| json!({"defaults": defaults, "resource-limits": limits});
+    let event = |ttl| Received {
+        endpoint: Endpoint::Event,
+        ttl,
+        ..received(("", ""))
+    };
+    let telemetry = |ttl| Received {
+        ttl,
+        ..received(("", ""))
+    };
+    let rows = [
+        (tenant(json!({}), json!({})), event(None), None),
+        (tenant(json!({}), json!({})), event(Some(5)), Some(5000)),
+        (
+            tenant(json!({"ttl": 7}), json!({})),
+            event(None),
+            Some(7000),
+        ),
+        (
+            tenant(json!({"ttl": 7}), json!({"max-ttl": 3})),
+            event(Some(5)),
+            Some(3000),
+        ),
+        (
+            tenant(json!({}), json!({"max-ttl": 3})),
+            event(None),
+            Some(3000),
+        ),
+        (
+            tenant(json!({}), json!({"max-ttl": 3})),
+            telemetry(Some(9)),
+            None,
+        ),
+        (
+            tenant(json!({"ttl-telemetry-qos1": 9}), json!({})),
+            telemetry(None),
+            Some(9000),
+        ),
+        (
+            tenant(json!({}), json!({"max-ttl-telemetry-qos1": 4})),
+            telemetry(None),
+            Some(4000),
+        ),
+    ];
+    for (tenant, received, expected) in rows {
+        let shown = format!("{tenant} {:?} {:?}", received.endpoint, received.ttl);
+        fixture.world.configure(tenant);
+        let session = fixture.session(Protocol::Mqtt, "sensor").await;
+        let admitted = received
+            .authenticate(&session)
+            .unwrap()
+            .admit()
+            .await
+            .unwrap();
+        assert_eq!(admitted.message().ttl, expected, "{shown}");
+        drop(admitted);
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_peer_is_gone_is_still_recorded_as_what_became_of_it() {
+    let fixture = fixture();
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    let admitted = received(("", ""))
+        .authenticate(&session)
+        .unwrap()
+        .admit()
+        .await
+        .unwrap();
+    drop(admitted.publish());
+    fixture.world.settle(Ok(()));
+    while fixture.count("status=\"forwarded\"") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let text = weir_metrics::render(&fixture.metrics, Instant::now());
+    let abandoned = "tenant=\"acme\",status=\"forwarded\"} 1";
+    let is_told =
+        |line: &str| line.starts_with("weir_uplinks_abandoned") && line.ends_with(abandoned);
+    assert!(text.lines().any(is_told), "{text}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_dropped_on_the_way_is_undeliverable() {
+    let fixture = fixture();
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    drop(received(("", "")).authenticate(&session).unwrap());
+    assert_eq!(fixture.count("status=\"undeliverable\""), 1);
+}
+
+#[tokio::test]
+async fn connections_are_counted_while_they_are_open() {
+    let fixture = fixture();
+    let open = || {
+        let text = weir_metrics::render(&fixture.metrics, Instant::now());
+        let name = "hono_connections_authenticated{";
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .map(str::to_owned);
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    };
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    assert_eq!(open(), 1);
+    drop(session);
+    assert_eq!(open(), 0);
+    // An exchange is no connection.
+    let _exchange = fixture.session(Protocol::Http, "sensor").await;
+    assert_eq!(open(), 0);
+}
+
+#[tokio::test]
+async fn the_first_check_that_fails_decides_who_may_log_in() {
+    let fixture = fixture();
+    let login = async |username: &str, password: &[u8]| {
+        let presented = Presented::Password { username, password };
+        let result = fixture
+            .pipeline
+            .authenticate(Protocol::Mqtt, presented)
+            .await;
+        result
+            .map(|principal| principal.device.to_string())
+            .map_err(|error| error.reason)
+    };
+    let bad = Err(Reason::Unauthorized("bad credentials"));
+    assert_eq!(login("sensor@acme", b"secret").await, Ok("4711".to_owned()));
+    assert_eq!(
+        login("sensor", b"secret").await,
+        Err(Reason::Unauthorized("malformed credentials"))
+    );
+    for (username, password) in [
+        ("sensor@acme", "wrong"),
+        ("nobody@acme", "secret"),
+        ("sensor@other", "secret"),
+    ] {
+        assert_eq!(
+            login(username, password.as_bytes()).await,
+            bad,
+            "{username}"
+        );
+    }
+    // Before the password is looked at.
+    fixture.world.configure(json!({"enabled": false}));
+    assert_eq!(
+        login("sensor@acme", b"wrong").await,
+        Err(Reason::TenantDisabled)
+    );
+    fixture
+        .world
+        .configure(json!({"adapters": [{"type": "hono-mqtt"}]}));
+    assert_eq!(
+        login("nobody@acme", b"wrong").await,
+        Err(Reason::AdapterDisabled)
+    );
+}

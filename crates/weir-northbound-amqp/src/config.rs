@@ -1,0 +1,66 @@
+//! The configuration of the AMQP 1.0 endpoint for applications.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The AMQP 1.0 endpoint that back-end applications connect to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AmqpConfig {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Allow listening without TLS on an address that other hosts can reach.
+    pub allow_insecure: bool,
+    /// Milliseconds a consumer may take until the outcome of a message is known (Hono's
+    /// sendMessageTimeout). After that the message is settled as released.
+    pub outcome_timeout: u64,
+    /// Messages that may wait for the credit of one consumer; more are refused.
+    pub queue_messages: usize,
+    /// Bytes of payload that may wait for the credit of one consumer; more are refused.
+    pub queue_bytes: usize,
+    /// Seconds after which an application that sends nothing, not even a heartbeat, is disconnected.
+    pub idle_timeout: u64,
+    /// Seconds from connecting to the end of the login.
+    pub handshake_timeout: u64,
+    /// Largest frame accepted, in bytes; at least 512.
+    pub max_frame_size: u32,
+}
+
+impl Default for AmqpConfig {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 15672,
+            allow_insecure: false,
+            outcome_timeout: 1000,
+            queue_messages: 1000,
+            queue_bytes: 4 * 1024 * 1024,
+            idle_timeout: 60,
+            handshake_timeout: 10,
+            max_frame_size: 65_536,
+        }
+    }
+}
+
+impl AmqpConfig {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            outcome_timeout: Duration::from_millis(self.outcome_timeout),
+            queue_messages: self.queue_messages,
+            queue_bytes: self.queue_bytes,
+        }
+    }
+}
+
+/// What one consumer link may hold up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) outcome_timeout: Duration,
+    pub(crate) queue_messages: usize,
+    pub(crate) queue_bytes: usize,
+}

@@ -1,0 +1,91 @@
+//! The listener that applications connect to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use weir_amqp_engine::{Config, Connection};
+use weir_amqp_transport::drive;
+use weir_core::{Accounts, ConnectionBudget};
+use weir_listener::{Bind, BindError, Listener};
+
+use crate::application::Application;
+use crate::{AmqpConfig, Embedded};
+
+/// The bound AMQP 1.0 endpoint for applications.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: AmqpConfig,
+    embedded: Embedded,
+    accounts: Arc<Accounts>,
+    listener: Listener,
+}
+
+impl Endpoint {
+    /// Binds the listener.
+    ///
+    /// # Errors
+    /// If the address is not allowed or not to be had.
+    pub async fn build(
+        config: AmqpConfig,
+        embedded: Embedded,
+        accounts: Arc<Accounts>,
+    ) -> Result<Self, BindError> {
+        let address = SocketAddr::new(config.bind, config.port);
+        let allow_insecure = config.allow_insecure;
+        let bind = Bind {
+            name: "northbound.amqp",
+            address,
+            allow_insecure,
+        };
+        let listener = Listener::bind(bind).await?;
+        Ok(Self {
+            config,
+            embedded,
+            accounts,
+            listener,
+        })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves applications until `stop` is cancelled, then tells them and ends within `drain`.
+    pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
+        let Self {
+            config,
+            embedded,
+            accounts,
+            listener,
+        } = self;
+        let engine = Config {
+            container_id: "weir".to_owned(),
+            max_frame_size: config.max_frame_size,
+            idle_timeout: Some(Duration::from_secs(config.idle_timeout)),
+            handshake_timeout: Duration::from_secs(config.handshake_timeout),
+            sasl_mechanisms: vec!["PLAIN"],
+            ..Config::default()
+        };
+        let serve = move |connection: weir_listener::Connection| {
+            let application = Application::new(embedded.clone(), accounts.clone());
+            let engine = Connection::server(engine.clone(), Instant::now());
+            async move {
+                let weir_listener::Connection {
+                    stream,
+                    peer,
+                    permit,
+                    stop,
+                } = connection;
+                if permit.is_none() {
+                    tracing::warn!(%peer, "application refused: too many connections");
+                    return;
+                }
+                drive(stream, engine, application, stop).await.finish();
+            }
+        };
+        listener.serve(budget, stop, drain, serve).await;
+    }
+}
