@@ -1,0 +1,74 @@
+//! The HTTP/1.1 device adapter: one upload per request, answered when its outcome is known.
+//!
+//! * [`Adapter`] binds ([`Adapter::build`]) as [`HttpConfig`] says and serves ([`Adapter::run`]).
+//! * `listener` drives one connection with hyper: deadlines, stop, polite close.
+//! * `request` takes one exchange through its checks, in the contract's order, to a
+//!   [`Received`](weir_core::Received) and on to its [`Outcome`](weir_core::Outcome). It leans on
+//!   `address` (path → endpoint and target), `credentials` (`Authorization` → credentials), `body`
+//!   (bounded reading) and `cors`.
+//! * `outcome` is the table from outcome to status, headers and body.
+//!
+//! Paths are taken raw: `/telemetry//4711` names a device and no tenant, so no router that
+//! normalises paths may stand before `address`.
+//!
+//! What this crate refuses to do: read the body of a request whose sender is not known, hold more of
+//! a body than may be uploaded, or ask registry and northbound past the pipeline.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod body;
+mod config;
+mod cors;
+mod credentials;
+mod listener;
+mod outcome;
+mod request;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use weir_core::{ConnectionBudget, Pipeline};
+use weir_listener::{Bind, BindError, Listener};
+
+pub use config::HttpConfig;
+
+use request::Front;
+
+/// The HTTP adapter, bound and ready to serve.
+#[derive(Debug)]
+pub struct Adapter {
+    listener: Listener,
+    front: Arc<Front>,
+}
+
+impl Adapter {
+    /// Opens the listener.
+    ///
+    /// # Errors
+    /// If the address is not allowed or not to be had.
+    pub async fn build(config: HttpConfig, pipeline: Pipeline) -> Result<Self, BindError> {
+        let listener = Listener::bind(Bind {
+            name: "http",
+            address: SocketAddr::new(config.bind, config.port),
+            allow_insecure: config.allow_insecure,
+        })
+        .await?;
+        let front = Arc::new(Front::new(&config, pipeline));
+        Ok(Self { listener, front })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` is cancelled, then finishes what is in flight, for at most `drain`.
+    pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
+        let Self { listener, front } = self;
+        let serve = move |connection| listener::serve(connection, front.clone());
+        listener.serve(budget, stop, drain, serve).await;
+    }
+}

@@ -1,0 +1,352 @@
+//! The table from a message's outcome to the answer: status, headers, body (contract §2.9, §8).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use weir_core::{Outcome, Reason, RejectCondition, Rule};
+
+use crate::credentials;
+
+/// Seconds after which a device may try a refused upload again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
+const NOT_FOUND: &str = "<html><body><h1>Resource not found</h1></body></html>";
+/// The text of an answer that has none.
+const NO_TEXT: &str = "N/A";
+/// The text for whatever is wrong on this side.
+const UNAVAILABLE: &str = "temporarily unavailable";
+
+/// When a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// While finding out who sends it; the status is told as it is.
+    Authentication,
+    /// After that; whatever is not the device's fault may be tried again soon.
+    Upload,
+}
+
+/// An answer before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content: Content,
+    /// Whether the device is told how to authenticate.
+    pub(crate) challenges: bool,
+    /// Whether the device is told when to try again.
+    pub(crate) retry: bool,
+    /// The methods that the address knows, if that is what the answer is about.
+    pub(crate) allow: Option<&'static str>,
+    /// Whether the connection ends with it.
+    pub(crate) closes: bool,
+}
+
+/// An answer's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Empty,
+    Error(Cow<'static, str>),
+    Page(&'static str),
+}
+
+impl Answer {
+    pub(crate) fn new(outcome: &Outcome, phase: Phase) -> Self {
+        match outcome {
+            Outcome::Accepted => Self::empty(StatusCode::ACCEPTED),
+            Outcome::Refused(refusal) => Self::refusal(&refusal.reason, phase),
+        }
+    }
+
+    pub(crate) fn refusal(reason: &Reason, phase: Phase) -> Self {
+        use StatusCode as Code;
+        let told = || reason.text().to_owned();
+        let (status, text): (_, Cow<'static, str>) = match reason {
+            Reason::NoSuchEndpoint => {
+                return Self {
+                    content: Content::Page(NOT_FOUND),
+                    ..Self::empty(Code::NOT_FOUND)
+                };
+            }
+            // A path that says too little names nothing; one that says nonsense is nonsense (§8.3).
+            Reason::BadRequest(Rule::Address, text) => (Code::NOT_FOUND, text.clone()),
+            Reason::BadRequest(Rule::ContentType | Rule::Encoding | Rule::Qos, text) => {
+                (Code::BAD_REQUEST, text.clone())
+            }
+            Reason::Rejected(RejectCondition::Other, _) => (Code::BAD_REQUEST, told().into()),
+            Reason::CredentialExpired | Reason::Unauthorized(_) => {
+                (Code::UNAUTHORIZED, told().into())
+            }
+            Reason::ForeignTenant => {
+                let text = "not authorized to upload data for device from other tenant";
+                (Code::FORBIDDEN, text.into())
+            }
+            Reason::AdapterDisabled
+            | Reason::GatewayNotAuthorised
+            | Reason::GatewayUnknown
+            | Reason::Rejected(RejectCondition::UnauthorizedAccess, _)
+            | Reason::TenantDisabled => (Code::FORBIDDEN, told().into()),
+            Reason::DeviceUnknown | Reason::TenantUnknown | Reason::UndeliverableHere => {
+                (Code::NOT_FOUND, told().into())
+            }
+            Reason::PayloadTooLarge => (Code::PAYLOAD_TOO_LARGE, NO_TEXT.into()),
+            Reason::Modified
+            | Reason::NoConsumer
+            | Reason::NoCredit
+            | Reason::OutcomeTimeout
+            | Reason::Rejected(RejectCondition::ResourceLimitExceeded, _)
+            | Reason::Released => (Code::SERVICE_UNAVAILABLE, told().into()),
+            Reason::Internal | Reason::Rejected(RejectCondition::InternalError, _)
+                if phase == Phase::Authentication =>
+            {
+                (Code::INTERNAL_SERVER_ERROR, told().into())
+            }
+            Reason::DownstreamUnavailable
+            | Reason::InstanceConnectionsExceeded
+            | Reason::Internal
+            | Reason::RegistryUnavailable
+            | Reason::Rejected(RejectCondition::InternalError, _)
+            | Reason::ShuttingDown => (Code::SERVICE_UNAVAILABLE, UNAVAILABLE.into()),
+        };
+        let challenges =
+            matches!(reason, Reason::Unauthorized(text) if credentials::invites_challenge(text));
+        Self {
+            challenges,
+            retry: status.is_server_error() && phase == Phase::Upload,
+            ..Self::error(status, text)
+        }
+    }
+
+    /// The address knows other methods only (RFC 9110 §15.5.6).
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+        }
+    }
+
+    /// The request expects something other than a 100 (RFC 9110 §10.1.1).
+    pub(crate) fn expectation_failed() -> Self {
+        Self::error(StatusCode::EXPECTATION_FAILED, NO_TEXT)
+    }
+
+    /// The body did not arrive in time (RFC 9110 §15.5.9).
+    pub(crate) fn request_timeout() -> Self {
+        let answer = Self::error(StatusCode::REQUEST_TIMEOUT, "request body is incomplete");
+        answer.closing()
+    }
+
+    pub(crate) fn no_content(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::empty(StatusCode::NO_CONTENT)
+        }
+    }
+
+    /// The same answer as the connection's last.
+    pub(crate) fn closing(self) -> Self {
+        Self {
+            closes: true,
+            ..self
+        }
+    }
+
+    fn error(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            content: Content::Error(text.into()),
+            ..Self::empty(status)
+        }
+    }
+
+    fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            content: Content::Empty,
+            challenges: false,
+            retry: false,
+            allow: None,
+            closes: false,
+        }
+    }
+
+    /// Writes the answer; `challenges` are the values to send if it has them.
+    pub(crate) fn into_response(self, challenges: &[HeaderValue]) -> Response<Full<Bytes>> {
+        let (content_type, body) = match self.content {
+            Content::Empty => (None, Bytes::new()),
+            Content::Error(text) => {
+                let body = serde_json::json!({ "error": text }).to_string();
+                (Some("application/json; charset=utf-8"), body.into())
+            }
+            Content::Page(page) => (Some("text/html; charset=utf-8"), page.into()),
+        };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        if self.challenges {
+            for challenge in challenges {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        if self.retry {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row of the failure matrix (contract §8): status and text, the latter `None` for a page.
+    type Row = (Reason, u16, Option<&'static str>);
+
+    fn rejected(condition: RejectCondition) -> Reason {
+        Reason::Rejected(condition, Some("no such thing".into()))
+    }
+
+    fn bad(rule: Rule) -> Reason {
+        Reason::BadRequest(rule, "what is wrong".into())
+    }
+
+    /// §8.1 and §8.3, column HTTP.
+    fn identity_and_content() -> Vec<Row> {
+        let tenant = "tenant is disabled or not registered";
+        let gateway = "gateway is disabled or not registered";
+        let device = "device is disabled or not registered";
+        let foreign = "not authorized to upload data for device from other tenant";
+        vec![
+            (
+                Reason::Unauthorized("no credentials presented"),
+                401,
+                Some("no credentials presented"),
+            ),
+            (
+                Reason::Unauthorized("malformed credentials"),
+                401,
+                Some("malformed credentials"),
+            ),
+            (
+                Reason::Unauthorized("bad credentials"),
+                401,
+                Some("bad credentials"),
+            ),
+            (
+                Reason::CredentialExpired,
+                401,
+                Some("credentials have expired"),
+            ),
+            (Reason::TenantUnknown, 404, Some(tenant)),
+            (Reason::TenantDisabled, 403, Some(tenant)),
+            (Reason::AdapterDisabled, 403, Some("adapter is disabled")),
+            (Reason::DeviceUnknown, 404, Some(device)),
+            (Reason::GatewayUnknown, 403, Some(gateway)),
+            (Reason::GatewayNotAuthorised, 403, Some(gateway)),
+            (Reason::ForeignTenant, 403, Some(foreign)),
+            (Reason::RegistryUnavailable, 503, Some(UNAVAILABLE)),
+            (Reason::PayloadTooLarge, 413, Some("N/A")),
+            (Reason::NoSuchEndpoint, 404, None),
+            (bad(Rule::Address), 404, Some("what is wrong")),
+            (bad(Rule::Encoding), 400, Some("what is wrong")),
+            (bad(Rule::Qos), 400, Some("what is wrong")),
+            (bad(Rule::ContentType), 400, Some("what is wrong")),
+        ]
+    }
+
+    /// §8.4, column HTTP, and what is in no row of it.
+    fn downstream() -> Vec<Row> {
+        let unprocessed = "consumer didn't process the message";
+        let nobody = "no consumer available";
+        let late = "consumer failed to indicate in time whether it has processed the message";
+        let never = "consumer declared message as undeliverable, it should not be redelivered";
+        let full = "consumer rejected the message because a resource limit was exceeded, \
+                    possibly a (tenant-specific) queue size limit";
+        let later = Some(UNAVAILABLE);
+        vec![
+            (Reason::NoConsumer, 503, Some(nobody)),
+            (Reason::NoCredit, 503, Some(nobody)),
+            (Reason::Released, 503, Some(unprocessed)),
+            (Reason::Modified, 503, Some(unprocessed)),
+            (Reason::UndeliverableHere, 404, Some(never)),
+            (rejected(RejectCondition::Other), 400, Some("no such thing")),
+            (
+                rejected(RejectCondition::UnauthorizedAccess),
+                403,
+                Some("no such thing"),
+            ),
+            (rejected(RejectCondition::InternalError), 503, later),
+            (
+                rejected(RejectCondition::ResourceLimitExceeded),
+                503,
+                Some(full),
+            ),
+            (Reason::OutcomeTimeout, 503, Some(late)),
+            (Reason::DownstreamUnavailable, 503, later),
+            (Reason::InstanceConnectionsExceeded, 503, later),
+            (Reason::Internal, 503, later),
+            (Reason::ShuttingDown, 503, later),
+        ]
+    }
+
+    fn matrix() -> impl Iterator<Item = Row> {
+        identity_and_content().into_iter().chain(downstream())
+    }
+
+    #[test]
+    fn each_reason_has_its_row() {
+        for (reason, status, text) in matrix() {
+            let answer = Answer::refusal(&reason, Phase::Upload);
+            assert_eq!(answer.status.as_u16(), status, "{reason:?}");
+            let content = match text {
+                Some(text) => Content::Error(text.into()),
+                None => Content::Page(NOT_FOUND),
+            };
+            assert_eq!(answer.content, content, "{reason:?}");
+            assert_eq!(answer.retry, status == 503, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn authentication_tells_its_status_as_it_is() {
+        for (reason, status, _) in matrix() {
+            let answer = Answer::refusal(&reason, Phase::Authentication);
+            assert!(!answer.retry, "{reason:?}");
+            let internal = reason.status() == 500;
+            let expected = if internal { 500 } else { status };
+            assert_eq!(answer.status.as_u16(), expected, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_not_verified_is_challenged() {
+        for (reason, _, text) in matrix() {
+            let answer = Answer::refusal(&reason, Phase::Authentication);
+            let expected = matches!(
+                text,
+                Some("no credentials presented" | "malformed credentials")
+            );
+            assert_eq!(answer.challenges, expected, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_cannot_break_out_of_the_body() {
+        use http_body_util::BodyExt as _;
+        let reason = Reason::Rejected(RejectCondition::Other, Some("a \"b\"\n\u{0}".into()));
+        let response = Answer::refusal(&reason, Phase::Upload).into_response(&[]);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let body = runtime.block_on(response.into_body().collect()).unwrap();
+        assert_eq!(body.to_bytes(), r#"{"error":"a \"b\"\n\u0000"}"#);
+    }
+}

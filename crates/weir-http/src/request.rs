@@ -1,0 +1,307 @@
+//! One exchange: from a request, through the checks in the contract's order, to its answer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use http::header::{CONTENT_TYPE, EXPECT, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use weir_core::{
+    Endpoint, Outcome, Pipeline, Protocol, Qos, Reason, Received, Rule, Session, Target,
+    TraceContext,
+};
+
+use crate::address::Address;
+use crate::body::{Payload, PayloadError};
+use crate::config::HttpConfig;
+use crate::cors;
+use crate::credentials::Basic;
+use crate::outcome::{Answer, Phase};
+
+const QOS_LEVEL: HeaderName = HeaderName::from_static("qos-level");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+const TTD: &str = "hono-ttd";
+const TTL: &str = "hono-ttl";
+
+/// What all exchanges share.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pipeline: Pipeline,
+    max_payload_size: usize,
+    /// How long a peer may keep a connection waiting.
+    pub(crate) patience: Duration,
+    /// The values of `WWW-Authenticate`, one for each mechanism.
+    challenges: [HeaderValue; 2],
+    allowed_origin: HeaderValue,
+}
+
+impl Front {
+    pub(crate) fn new(config: &HttpConfig, pipeline: Pipeline) -> Self {
+        // A quoted string (RFC 9110 §5.6.4).
+        let realm = config.realm.replace('\\', "\\\\").replace('"', "\\\"");
+        let challenge = |mechanism| printable(&format!("{mechanism} realm=\"{realm}\""));
+        Self {
+            pipeline,
+            max_payload_size: config.max_payload_size,
+            patience: Duration::from_secs(config.idle_timeout.max(1)),
+            challenges: [challenge("Bearer"), challenge("Basic")],
+            allowed_origin: printable(&config.cors_allowed_origin),
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let arrived = Instant::now();
+        let (head, incoming) = request.into_parts();
+        let mut payload = Payload::new(incoming);
+        let address = match Address::parse(head.uri.path()) {
+            Ok(address) => address,
+            Err(reason) => return self.write(self.refuse(reason), &head, &mut payload).await,
+        };
+        if head.method == Method::OPTIONS {
+            let answer = Answer::no_content(address.methods());
+            let mut response = self.write(answer, &head, &mut payload).await;
+            cors::preflight(&address, response.headers_mut(), &self.allowed_origin);
+            return response;
+        }
+        let answer = if address.accepts(&head.method) {
+            self.upload(&head, &address, &mut payload, arrived).await
+        } else {
+            Err(log(Answer::method_not_allowed(address.methods())))
+        };
+        let answer = answer.unwrap_or_else(|refused| refused);
+        let mut response = self.write(answer, &head, &mut payload).await;
+        cors::share(&head.headers, response.headers_mut(), &self.allowed_origin);
+        response
+    }
+
+    /// Answers a request on a connection that is over the process's budget.
+    pub(crate) fn overloaded(&self) -> Response<Full<Bytes>> {
+        let outcome = self
+            .pipeline
+            .refuse(Protocol::Http, Reason::InstanceConnectionsExceeded);
+        let answer = Answer::new(&outcome, Phase::Upload).closing();
+        answer.into_response(&self.challenges)
+    }
+
+    /// Takes an upload through its checks; the first that fails is the answer (contract §1.4, §2.6).
+    async fn upload(
+        &self,
+        head: &Parts,
+        address: &Address,
+        payload: &mut Payload,
+        arrived: Instant,
+    ) -> Result<Answer, Answer> {
+        let session = self.authenticate(&head.headers).await?;
+        check_target(&session, head, address)?;
+        check_expectation(&head.headers)?;
+        let payload = self.payload(&session, payload).await?;
+        let qos =
+            qos(&head.headers, address.endpoint).map_err(|reason| refuse(&session, reason))?;
+        let content_type =
+            content_type(&head.headers).map_err(|reason| refuse(&session, reason))?;
+        let is_event = address.endpoint == Endpoint::Event;
+        let received = Received {
+            endpoint: address.endpoint,
+            qos,
+            target: address.target.clone(),
+            content_type,
+            payload,
+            ttl: is_event.then(|| number(head, TTL)).flatten(),
+            ttd: number(head, TTD),
+            origin_address: origin_address(head),
+            retain: false,
+            trace: trace(&head.headers),
+            arrived,
+        };
+        Ok(Answer::new(
+            &pass_on(received, &session).await,
+            Phase::Upload,
+        ))
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
+        let basic = Basic::from_headers(headers).map_err(|reason| self.refuse(reason))?;
+        let principal = self
+            .pipeline
+            .authenticate(Protocol::Http, basic.presented())
+            .await
+            .map_err(|error| self.refuse(error.reason))?;
+        Ok(self.pipeline.exchange(Protocol::Http, principal))
+    }
+
+    async fn payload(&self, session: &Session, payload: &mut Payload) -> Result<Bytes, Answer> {
+        let read = payload.read(self.max_payload_size, self.patience).await;
+        read.map_err(|error| match error {
+            PayloadError::Broken => {
+                let text = "request body cannot be read";
+                refuse(session, Reason::BadRequest(Rule::Encoding, text.into()))
+            }
+            PayloadError::Late => log(Answer::request_timeout()),
+            PayloadError::TooLarge => refuse(session, Reason::PayloadTooLarge),
+        })
+    }
+
+    /// Ends a request whose sender is not known.
+    fn refuse(&self, reason: Reason) -> Answer {
+        let outcome = self.pipeline.refuse(Protocol::Http, reason);
+        Answer::new(&outcome, Phase::Authentication)
+    }
+
+    async fn write(
+        &self,
+        answer: Answer,
+        head: &Parts,
+        payload: &mut Payload,
+    ) -> Response<Full<Bytes>> {
+        // Reading would ask a device that waits for a 100 to send what nobody wants.
+        if !head.headers.contains_key(EXPECT) {
+            payload.discard(self.max_payload_size).await;
+        }
+        // What is left of the body stands before the next request.
+        let answer = if payload.is_complete() {
+            answer
+        } else {
+            answer.closing()
+        };
+        // A script shows its own login form instead of the browser's.
+        let is_script = head
+            .headers
+            .get(X_REQUESTED_WITH)
+            .is_some_and(|by| by == "XMLHttpRequest");
+        let challenges = if is_script { &[] } else { &self.challenges[..] };
+        answer.into_response(challenges)
+    }
+}
+
+async fn pass_on(received: Received, session: &Arc<Session>) -> Outcome {
+    let authenticated = match received.authenticate(session) {
+        Ok(authenticated) => authenticated,
+        Err(outcome) => return outcome,
+    };
+    match authenticated.admit().await {
+        Ok(admitted) => admitted.publish().await,
+        Err(outcome) => outcome,
+    }
+}
+
+/// Ends an upload that did not become a message.
+fn refuse(session: &Session, reason: Reason) -> Answer {
+    Answer::new(&session.refuse(reason), Phase::Upload)
+}
+
+/// Logs a refusal that only HTTP knows.
+fn log(answer: Answer) -> Answer {
+    let protocol = Protocol::Http.type_name();
+    let status = answer.status.as_u16();
+    tracing::info!(protocol, status, "request refused");
+    answer
+}
+
+/// A `PUT` names a device, and no other tenant than the sender's own (contract §2.3).
+fn check_target(session: &Session, head: &Parts, address: &Address) -> Result<(), Answer> {
+    if head.method == Method::POST {
+        return Ok(());
+    }
+    let Target { tenant, device } = &address.target;
+    if device.is_none() {
+        let text = "request URI must contain device ID";
+        let reason = Reason::BadRequest(Rule::Address, text.into());
+        return Err(refuse(session, reason));
+    }
+    let own = session.principal().tenant.as_str();
+    match tenant {
+        Some(tenant) if **tenant != *own => Err(refuse(session, Reason::ForeignTenant)),
+        _ => Ok(()),
+    }
+}
+
+/// hyper meets the one expectation there is (RFC 9110 §10.1.1) when the body is first read.
+fn check_expectation(headers: &HeaderMap) -> Result<(), Answer> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(EXPECT).iter().all(known) {
+        Ok(())
+    } else {
+        Err(log(Answer::expectation_failed()))
+    }
+}
+
+/// Telemetry is sent at most once unless asked otherwise, an event always at least once.
+fn qos(headers: &HeaderMap, endpoint: Endpoint) -> Result<Qos, Reason> {
+    let level = headers.get(QOS_LEVEL).map(HeaderValue::as_bytes);
+    match (endpoint, level.unwrap_or_default()) {
+        (Endpoint::Telemetry, b"" | b"0") => Ok(Qos::AtMostOnce),
+        (Endpoint::Telemetry, b"1") | (Endpoint::Event, b"" | b"1") => Ok(Qos::AtLeastOnce),
+        _ => {
+            let text = "unsupported QoS-Level header value";
+            Err(Reason::BadRequest(Rule::Qos, text.into()))
+        }
+    }
+}
+
+/// The media type without its parameters.
+fn content_type(headers: &HeaderMap) -> Result<Option<ByteString>, Reason> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(None);
+    };
+    let text = value.to_str().map_err(|_| {
+        let text = "malformed Content-Type header";
+        Reason::BadRequest(Rule::Encoding, text.into())
+    })?;
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    Ok((!media_type.is_empty()).then(|| media_type.into()))
+}
+
+/// A number from a header or, without that header, from the query; one that is none is ignored.
+fn number<N: std::str::FromStr>(head: &Parts, name: &'static str) -> Option<N> {
+    let text: Cow<'_, str> = match head.headers.get(name) {
+        Some(header) => header.to_str().ok()?.into(),
+        None => {
+            let query = head.uri.query()?.as_bytes();
+            let mut parameters = form_urlencoded::parse(query);
+            parameters.find(|(key, _)| key == name)?.1
+        }
+    };
+    text.parse().ok()
+}
+
+/// The request's URI as it was sent.
+fn origin_address(head: &Parts) -> ByteString {
+    match head.uri.path_and_query() {
+        Some(path) if head.uri.authority().is_none() => path.as_str().into(),
+        // The absolute form (RFC 9112 §3.2.2).
+        _ => head.uri.to_string().into(),
+    }
+}
+
+/// The trace that the device continues (W3C Trace Context §3.2, §3.3).
+fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    // More than one is as good as none (§3.2.1).
+    let (Some(parent), None) = (parents.next(), parents.next()) else {
+        return None;
+    };
+    let mut context = TraceContext::parse(parent.to_str().ok()?)?;
+    let states: Vec<&str> = headers
+        .get_all(TRACESTATE)
+        .iter()
+        .filter_map(|state| state.to_str().ok())
+        .filter(|state| !state.is_empty())
+        .collect();
+    context.tracestate = (!states.is_empty()).then(|| states.join(",").into());
+    Some(context)
+}
+
+/// A header value of what is printable in `text`.
+fn printable(text: &str) -> HeaderValue {
+    let visible = |letter: &char| matches!(letter, ' '..='~');
+    let text: String = text.chars().filter(visible).collect();
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
