@@ -115,13 +115,14 @@ impl<S: Transport, P: Peer> Drive<S, P> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
             let now = Instant::now();
-            self.poll_stop(cx, now);
             let mut moved = self.poll_timer(cx, now);
             moved |= self.poll_read(cx, now);
             self.feed(now);
             let before = self.connection.output().len();
             self.peer.poll_progress(cx, now, &mut self.connection);
             self.handle_events(now);
+            // Last, so that what was settled before the stop is still told.
+            self.poll_stop(cx, now);
             if self.steps_back(before) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
