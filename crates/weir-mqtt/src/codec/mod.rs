@@ -1,0 +1,223 @@
+//! The wire format: packets in, packets out, for both versions of the protocol.
+//!
+//! [`connect`] reads the first packet and tells the version; [`Codec`] then reads and writes in
+//! that version. Decoding itself is `rmqtt-codec`'s. Here is what that crate leaves to its users:
+//!
+//! * A packet is handed over only when it is there in full, and its announced length is held
+//!   against a limit first. (The crate reserves the announced length at once.)
+//! * The checks in `check`: U+0000 in strings, wildcards in topic names, DUP with QoS 0, topic
+//!   aliases, a body where there must be none, what follows the end of CONNECT.
+//! * Direction: packets that only a server sends end the connection, as does a second CONNECT.
+
+mod check;
+mod connect;
+mod encode;
+
+use std::num::NonZeroU16;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use rmqtt_codec::error::DecodeError;
+use rmqtt_codec::types::Publish;
+use rmqtt_codec::v5::DisconnectReasonCode;
+use rmqtt_codec::{v3, v5};
+use tokio_util::codec::Decoder as _;
+
+pub(crate) use connect::{BadConnect, Connect, connect};
+pub(crate) use encode::Limits;
+
+/// Reads and writes packets of one connection, in the version its CONNECT asked for.
+pub(crate) struct Codec {
+    format: Format,
+    /// The largest remaining length.
+    limit: usize,
+}
+
+enum Format {
+    V3(v3::Codec),
+    V5(Box<v5::Codec>),
+}
+
+/// What a client may send once it is connected.
+#[derive(Debug)]
+pub(crate) enum Packet {
+    /// A message.
+    Publish(Box<Publish>),
+    /// It asks for this number of subscriptions.
+    Subscribe(NonZeroU16, usize),
+    /// It gives up this number of subscriptions.
+    Unsubscribe(NonZeroU16, usize),
+    /// The second half of QoS 2, whose first half never got an answer.
+    PublishRelease(NonZeroU16),
+    /// An acknowledgement of something that was not sent.
+    Unasked,
+    /// It wants to know whether we are there.
+    Ping,
+    /// It goes.
+    Disconnect,
+}
+
+/// A breach of the protocol; the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// What an MQTT 5 client is told.
+    pub(crate) code: DisconnectReasonCode,
+    /// What it did.
+    pub(crate) text: &'static str,
+}
+
+impl Violation {
+    pub(crate) const fn new(code: DisconnectReasonCode, text: &'static str) -> Self {
+        Self { code, text }
+    }
+
+    const fn malformed(text: &'static str) -> Self {
+        Self::new(DisconnectReasonCode::MalformedPacket, text)
+    }
+
+    const fn protocol(text: &'static str) -> Self {
+        Self::new(DisconnectReasonCode::ProtocolError, text)
+    }
+}
+
+const WRONG_DIRECTION: Violation = Violation::protocol("a packet that only a server sends");
+const SECOND_CONNECT: Violation = Violation::protocol("a second CONNECT");
+const EMPTY_BODY: Violation = Violation::malformed("a body where there must be none");
+/// Enhanced authentication was not agreed upon in CONNECT (MQTT 5 §4.12).
+const NO_ENHANCED_AUTHENTICATION: Violation = Violation::new(
+    DisconnectReasonCode::BadAuthenticationMethod,
+    "enhanced authentication is not supported",
+);
+
+impl Codec {
+    /// Takes the next packet from `inbox`, if it is there in full.
+    pub(crate) fn decode(&mut self, inbox: &mut BytesMut) -> Result<Option<Packet>, Violation> {
+        if frame(inbox, self.limit)?.is_none() {
+            return Ok(None);
+        }
+        match &mut self.format {
+            Format::V3(codec) => codec
+                .decode(inbox)
+                .map_err(|error| violation(&error))?
+                .map(|(packet, length)| from_v3(packet, length)),
+            Format::V5(codec) => codec
+                .decode(inbox)
+                .map_err(|error| violation(&error))?
+                .map(|(packet, _)| from_v5(packet)),
+        }
+        .transpose()
+    }
+}
+
+/// Where the first packet's parts are.
+pub(crate) struct Frame {
+    /// Length of the fixed header.
+    header: usize,
+    /// Length of the rest.
+    body: usize,
+}
+
+/// Finds the first packet in `buffer`; `None` as long as it is not there in full.
+pub(crate) fn frame(buffer: &[u8], limit: usize) -> Result<Option<Frame>, Violation> {
+    let mut body = 0;
+    for (index, byte) in buffer.iter().skip(1).take(4).enumerate() {
+        body |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            let header = index + 2;
+            if body > limit {
+                let code = DisconnectReasonCode::PacketTooLarge;
+                return Err(Violation::new(code, "packet too large"));
+            }
+            return Ok((buffer.len() - header >= body).then_some(Frame { header, body }));
+        }
+    }
+    // A remaining length has four bytes at most (MQTT 3.1.1 §2.2.3).
+    if buffer.len() > 4 {
+        return Err(Violation::malformed("remaining length"));
+    }
+    Ok(None)
+}
+
+fn from_v3(packet: v3::Packet, length: u32) -> Result<Packet, Violation> {
+    use v3::Packet as V3;
+    Ok(match packet {
+        V3::Publish(publish) => {
+            check::publish(&publish)?;
+            Packet::Publish(publish)
+        }
+        V3::Subscribe {
+            packet_id,
+            topic_filters,
+        } => {
+            check::strings(topic_filters.iter().map(|(filter, _)| filter))?;
+            Packet::Subscribe(packet_id, topic_filters.len())
+        }
+        V3::Unsubscribe {
+            packet_id,
+            topic_filters,
+        } => {
+            check::strings(&topic_filters)?;
+            Packet::Unsubscribe(packet_id, topic_filters.len())
+        }
+        V3::PublishRelease { packet_id } => Packet::PublishRelease(packet_id),
+        V3::PublishAck { .. } | V3::PublishReceived { .. } | V3::PublishComplete { .. } => {
+            Packet::Unasked
+        }
+        V3::PingRequest | V3::Disconnect if length > 0 => return Err(EMPTY_BODY),
+        V3::PingRequest => Packet::Ping,
+        V3::Disconnect => Packet::Disconnect,
+        V3::Connect(_) => return Err(SECOND_CONNECT),
+        V3::ConnectAck(_)
+        | V3::SubscribeAck { .. }
+        | V3::UnsubscribeAck { .. }
+        | V3::PingResponse => return Err(WRONG_DIRECTION),
+    })
+}
+
+fn from_v5(packet: v5::Packet) -> Result<Packet, Violation> {
+    use v5::Packet as V5;
+    Ok(match packet {
+        V5::Publish(publish) => {
+            check::publish(&publish)?;
+            Packet::Publish(publish)
+        }
+        V5::Subscribe(subscribe) => {
+            check::strings(subscribe.topic_filters.iter().map(|(filter, _)| filter))?;
+            check::user_properties(&subscribe.user_properties)?;
+            Packet::Subscribe(subscribe.packet_id, subscribe.topic_filters.len())
+        }
+        V5::Unsubscribe(unsubscribe) => {
+            check::strings(&unsubscribe.topic_filters)?;
+            check::user_properties(&unsubscribe.user_properties)?;
+            Packet::Unsubscribe(unsubscribe.packet_id, unsubscribe.topic_filters.len())
+        }
+        V5::PublishRelease(release) => Packet::PublishRelease(release.packet_id),
+        V5::PublishAck(_) | V5::PublishReceived(_) | V5::PublishComplete(_) => Packet::Unasked,
+        V5::PingRequest => Packet::Ping,
+        V5::Disconnect(_) => Packet::Disconnect,
+        V5::Connect(_) => return Err(SECOND_CONNECT),
+        V5::Auth(_) => return Err(NO_ENHANCED_AUTHENTICATION),
+        V5::ConnectAck(_) | V5::SubscribeAck(_) | V5::UnsubscribeAck(_) | V5::PingResponse => {
+            return Err(WRONG_DIRECTION);
+        }
+    })
+}
+
+/// What the crate's refusal means for the peer.
+fn violation(error: &DecodeError) -> Violation {
+    match error {
+        DecodeError::InvalidTopicName => {
+            Violation::new(DisconnectReasonCode::TopicNameInvalid, "empty topic name")
+        }
+        DecodeError::InvalidTopicFilter => Violation::protocol("no topic filter"),
+        _ => Violation::malformed("malformed packet"),
+    }
+}
+
+/// A string that is made of what it is given, for reason strings.
+fn reason_string(text: &str) -> ByteString {
+    ByteString::from(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

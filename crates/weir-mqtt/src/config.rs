@@ -1,0 +1,108 @@
+//! The adapter's section of the configuration.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a packet may hold beyond the payload, for topic and packet id (device contract §1.11).
+const TOPIC_ALLOWANCE: usize = 128;
+/// The largest remaining length the protocol has (MQTT 3.1.1 §2.2.3).
+const LONGEST: usize = 268_435_455;
+/// A CONNECT comes from somebody unknown and is held in memory until it is complete.
+const LONGEST_CONNECT: usize = 16 * 1024;
+
+/// The MQTT adapter: MQTT 3.1.1 and 5 on one port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MqttConfig {
+    /// Whether the adapter runs. Default: true.
+    pub enabled: bool,
+    /// The address to listen on. Default: 127.0.0.1, this host only.
+    pub bind: IpAddr,
+    /// The TCP port to listen on, 0 to 65535; 0 takes a free one. Default: 1883.
+    pub port: u16,
+    /// Whether to listen without TLS on an address that other hosts can reach. Default: false.
+    pub allow_insecure: bool,
+    /// The largest payload, in bytes, 0 to 268435327. A packet whose remaining length exceeds it by
+    /// more than 128 ends its connection. Default: 2048.
+    pub max_payload_size: usize,
+    /// Seconds in which a connection has to send its CONNECT, and then the gateway to check it;
+    /// 1 to 600, anything else counts as the nearest of the two. Hono allows 90, which lets a
+    /// silent peer hold a place for long; half a minute is enough for slow radio links.
+    /// Default: 30.
+    pub connect_timeout: u64,
+    /// PUBLISHes of one connection that may wait for their outcome at the same time, 1 to 65535.
+    /// When there are as many, nothing more is read from the connection. MQTT 5 clients are told
+    /// it as Receive Maximum. Default: 64.
+    pub max_in_flight: NonZeroU16,
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 1883,
+            allow_insecure: false,
+            max_payload_size: 2048,
+            connect_timeout: 30,
+            max_in_flight: NonZeroU16::MIN.saturating_add(63),
+        }
+    }
+}
+
+impl MqttConfig {
+    /// The largest remaining length of a packet.
+    pub(crate) fn packet_limit(&self) -> usize {
+        self.max_payload_size
+            .saturating_add(TOPIC_ALLOWANCE)
+            .min(LONGEST)
+    }
+
+    /// The largest remaining length of a CONNECT.
+    pub(crate) fn connect_limit(&self) -> usize {
+        self.packet_limit().min(LONGEST_CONNECT)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout.clamp(1, 600))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_stand_in_for_what_is_left_out() {
+        let config: MqttConfig = toml::from_str("max_payload_size = 100").unwrap();
+        let expected = MqttConfig {
+            max_payload_size: 100,
+            ..MqttConfig::default()
+        };
+        assert_eq!(config, expected);
+        assert_eq!(config.max_in_flight.get(), 64);
+        assert_eq!(config.packet_limit(), 228);
+    }
+
+    #[test]
+    fn unknown_keys_and_no_place_at_all_are_refused() {
+        assert!(toml::from_str::<MqttConfig>("max_payload = 1").is_err());
+        assert!(toml::from_str::<MqttConfig>("max_in_flight = 0").is_err());
+    }
+
+    #[test]
+    fn limits_stay_within_what_the_protocol_and_prudence_allow() {
+        let config = MqttConfig {
+            max_payload_size: usize::MAX,
+            connect_timeout: 0,
+            ..MqttConfig::default()
+        };
+        assert_eq!(config.packet_limit(), LONGEST);
+        assert_eq!(config.connect_limit(), LONGEST_CONNECT);
+        assert_eq!(config.connect_timeout(), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,42 @@
+//! What a CONNECT says about who the device is.
+
+use weir_core::{Presented, Reason};
+
+use crate::codec::Connect;
+
+/// The text for a CONNECT that lacks user name or password.
+const MISSING: Reason = Reason::Unauthorized("malformed credentials");
+
+/// The credentials in `connect`. User name and password must both be there, in MQTT 5 too, which
+/// would allow either alone (device contract §3.2). Both may be empty: what that means is core's
+/// to say.
+pub(crate) fn presented(connect: &Connect) -> Result<Presented<'_>, Reason> {
+    match (&connect.username, &connect.password) {
+        (Some(username), Some(password)) => Ok(Presented::Password { username, password }),
+        _ => Err(MISSING),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use bytestring::ByteString;
+
+    use super::*;
+
+    #[test]
+    fn user_name_and_password_have_to_be_there_both() {
+        let user = || Some(ByteString::from_static("sensor1@acme"));
+        let password = || Some(Bytes::from_static(b"pw"));
+        let connect = |username, password| Connect {
+            username,
+            password,
+            ..Connect::default()
+        };
+        for (username, password) in [(None, None), (user(), None), (None, password())] {
+            assert_eq!(presented(&connect(username, password)).err(), Some(MISSING));
+        }
+        assert!(presented(&connect(user(), password())).is_ok());
+        assert!(presented(&connect(user(), Some(Bytes::new()))).is_ok());
+    }
+}

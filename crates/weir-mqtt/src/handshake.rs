@@ -1,0 +1,149 @@
+//! From the first byte to CONNACK.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use weir_core::{AuthenticationError, Pipeline, Protocol, Reason, Session};
+
+use crate::codec::{self, BadConnect, Codec, Connect, Limits};
+use crate::credentials;
+use crate::outcome::connect_code;
+use crate::session::Shared;
+use crate::wire::Wire;
+
+/// How long a client that there is no place for may take to say what version it speaks.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client that may stay.
+pub(crate) struct Accepted {
+    pub(crate) codec: Codec,
+    pub(crate) session: Arc<Session>,
+    /// Seconds; 0 is off.
+    pub(crate) keep_alive: u16,
+}
+
+/// Reads CONNECT, decides, and puts CONNACK into the output. `None` if the connection has to end;
+/// the output says why, if the peer is to know.
+///
+/// The order of checks is Hono's (device contract §3.3): a place in this process, credentials, then
+/// what core asks of a session. What a client sends behind its CONNECT without waiting for CONNACK
+/// [MQTT-3.1.4-5] stays unread until then.
+pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    has_place: bool,
+    stop: &CancellationToken,
+    shared: &Shared,
+) -> Option<Accepted> {
+    let allowed = shared.config.connect_timeout();
+    let patience = if has_place {
+        allowed
+    } else {
+        allowed.min(REFUSAL_TIMEOUT)
+    };
+    let (mut codec, request) = tokio::select! {
+        biased;
+        read = read_connect(wire, shared) => read?,
+        () = stop.cancelled() => return None,
+        () = tokio::time::sleep(patience) => {
+            tracing::debug!("no CONNECT in time");
+            return None;
+        }
+    };
+    let pipeline = &shared.pipeline;
+    let decision = tokio::select! {
+        biased;
+        decision = decide(pipeline, has_place, &request) => decision,
+        () = stop.cancelled() => Err(refused(pipeline, Reason::ShuttingDown)),
+        () = tokio::time::sleep(allowed) => Err(refused(pipeline, Reason::RegistryUnavailable)),
+    };
+    match decision {
+        Ok(session) => {
+            let limits = Limits {
+                receive_maximum: shared.config.max_in_flight,
+                assigned_client_id: request.client_id.is_empty().then(assigned_client_id),
+            };
+            let is_told = codec.accept(limits, &mut wire.outbox);
+            // A client that CONNACK is too large for can do nothing here.
+            is_told.then_some(Accepted {
+                codec,
+                session,
+                keep_alive: request.keep_alive,
+            })
+        }
+        Err(reason) => {
+            codec.refuse(connect_code(&reason), reason.text(), &mut wire.outbox);
+            None
+        }
+    }
+}
+
+/// Reads until CONNECT is there. `None` if there is none to come.
+async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    shared: &Shared,
+) -> Option<(Codec, Connect)> {
+    let limit = shared.config.connect_limit();
+    let packet_limit = shared.config.packet_limit();
+    loop {
+        match codec::connect(&mut wire.inbox, limit, packet_limit) {
+            Ok(Some(request)) => return Some(request),
+            Ok(None) => {}
+            Err(BadConnect::Silent(text)) => {
+                tracing::debug!(text, "connection closed without an answer");
+                return None;
+            }
+            Err(BadConnect::Told(mut codec, code, text)) => {
+                tracing::debug!(text, "CONNECT refused");
+                codec.refuse(code, text, &mut wire.outbox);
+                return None;
+            }
+        }
+        if !matches!(wire.read().await, Ok(1..)) {
+            return None;
+        }
+    }
+}
+
+async fn decide(
+    pipeline: &Pipeline,
+    has_place: bool,
+    request: &Connect,
+) -> Result<Arc<Session>, Reason> {
+    if !has_place {
+        return Err(refused(pipeline, Reason::InstanceConnectionsExceeded));
+    }
+    let presented = credentials::presented(request).map_err(|reason| refused(pipeline, reason))?;
+    let principal = pipeline
+        .authenticate(Protocol::Mqtt, presented)
+        .await
+        .map_err(|error| {
+            pipeline.connection_refused(Protocol::Mqtt, &error);
+            error.reason
+        })?;
+    pipeline.connect(Protocol::Mqtt, principal).await
+}
+
+/// Counts an attempt that failed before anything was known of the device.
+fn refused(pipeline: &Pipeline, reason: Reason) -> Reason {
+    let error = AuthenticationError {
+        tenant: None,
+        reason,
+    };
+    pipeline.connection_refused(Protocol::Mqtt, &error);
+    error.reason
+}
+
+/// A name for a client that gave none [MQTT-3.2.2-16 in version 5]. Nothing depends on it, so it
+/// only has to be another one each time.
+fn assigned_client_id() -> ByteString {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let random = RandomState::new().hash_one(count);
+    ByteString::from(format!("weir-{random:016x}-{count}"))
+}

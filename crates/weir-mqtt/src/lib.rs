@@ -1,0 +1,97 @@
+//! The MQTT adapter: MQTT 3.1.1 and 5 on one port.
+//!
+//! * [`Adapter`] owns the listener: [`Adapter::build`] opens the port, [`Adapter::run`] serves it.
+//!   [`MqttConfig`] is its section of the configuration.
+//! * `session` is one connection. `handshake` takes it from CONNECT to CONNACK; then one `poll`
+//!   function, whose order is stated there, drives reading, answering, writing and the clocks.
+//! * `uplinks` is the row of PUBLISHes of a connection that have no outcome yet. Outcomes leave it
+//!   in the order in which the PUBLISHes came, and so do the PUBACKs.
+//! * `address` and `bag` read topics; `credentials` reads what CONNECT says about the device;
+//!   `outcome` is the table from a reason to what the device gets to see.
+//! * `codec` is the only module that knows the wire format. It wraps `rmqtt-codec`, never hands it
+//!   a packet that is not there in full, and makes the checks that crate leaves to its users.
+//! * `wire`, `timers` and `latch` are the socket with its two buffers, the clocks, and a future
+//!   that is only polled when it has been woken.
+//!
+//! What this crate refuses to do: keep a session when its connection is gone, route from one device
+//! to another, retain, publish a will, or acknowledge a message before the back end took it.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod bag;
+mod codec;
+mod config;
+mod credentials;
+mod handshake;
+mod latch;
+mod outcome;
+mod session;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod uplinks;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use weir_core::{ConnectionBudget, Pipeline};
+use weir_listener::{Bind, BindError, Connection, Listener};
+
+pub use config::MqttConfig;
+
+use session::Shared;
+
+/// The MQTT adapter with its open port.
+#[derive(Debug)]
+pub struct Adapter {
+    listener: Listener,
+    shared: Arc<Shared>,
+}
+
+impl Adapter {
+    /// Opens the port that `config` names. Messages go through `pipeline`.
+    ///
+    /// # Errors
+    /// If the port is not to be had, or is not allowed without TLS.
+    pub async fn build(config: MqttConfig, pipeline: Pipeline) -> Result<Self, BindError> {
+        let bind = Bind {
+            name: "mqtt",
+            address: SocketAddr::new(config.bind, config.port),
+            allow_insecure: config.allow_insecure,
+        };
+        Ok(Self {
+            listener: Listener::bind(bind).await?,
+            shared: Arc::new(Shared { config, pipeline }),
+        })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves connections until `stop` is cancelled. Then no more are accepted; the open ones
+    /// answer what is in flight, tell their peers, and end, at the latest after `drain`.
+    pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
+        let Self { listener, shared } = self;
+        let serve = move |connection| serve(connection, shared.clone());
+        listener.serve(budget, stop, drain, serve).await;
+    }
+}
+
+async fn serve(connection: Connection, shared: Arc<Shared>) {
+    let Connection {
+        stream,
+        peer,
+        permit,
+        stop,
+    } = connection;
+    tracing::debug!(%peer, "MQTT connection");
+    session::serve(stream, permit.is_some(), stop, &shared).await;
+    // The place in the budget is held until the very end of the connection.
+    drop(permit);
+}

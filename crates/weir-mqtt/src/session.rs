@@ -1,0 +1,265 @@
+//! One connection.
+
+use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use rmqtt_codec::v5::DisconnectReasonCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use weir_core::{Pipeline, Reason, Refusal};
+
+use crate::MqttConfig;
+use crate::codec::{Codec, Packet, Violation};
+use crate::handshake::{self, Accepted};
+use crate::latch::Latch;
+use crate::outcome::{Consequence, consequence};
+use crate::timers::{KeepAlive, StallWatch};
+use crate::uplinks::{Reply, Uplinks};
+use crate::wire::Wire;
+
+/// Answers that may wait to be written before no more packets are handled.
+const OUTPUT_LIMIT: usize = 4 * 1024;
+
+/// What all connections of the adapter share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: MqttConfig,
+    pub(crate) pipeline: Pipeline,
+}
+
+/// Serves one connection to its end. Without a place in the process's budget it is refused.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    has_place: bool,
+    stop: CancellationToken,
+    shared: &Shared,
+) {
+    let mut wire = Wire::new(stream);
+    // Boxed, so that its memory is given back: a connection is idle for most of its life.
+    let handshake = Box::pin(handshake::connect(&mut wire, has_place, &stop, shared));
+    let Some(accepted) = handshake.await else {
+        return Box::pin(wire.close()).await;
+    };
+    let connected = Connected::new(wire, accepted, stop.cancelled(), shared);
+    connected.run().await;
+}
+
+/// A connection whose client was accepted.
+struct Connected<S, F> {
+    wire: Wire<S>,
+    codec: Codec,
+    uplinks: Uplinks,
+    keep_alive: KeepAlive,
+    stall: StallWatch,
+    /// When what is in the inbox was read.
+    arrived: Instant,
+    stop: Latch<F>,
+    is_stopping: bool,
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The peer is gone, or has said that it goes: nobody is left to be told anything.
+    Gone,
+    /// We end it.
+    Close(DisconnectReasonCode, Ending),
+}
+
+/// Why we end a connection.
+#[derive(Debug)]
+enum Ending {
+    Violation(&'static str),
+    Refused(Reason),
+    Silence,
+    Shutdown,
+}
+
+type Flow = ControlFlow<End>;
+
+impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> {
+    fn new(wire: Wire<S>, accepted: Accepted, stop: F, shared: &Shared) -> Self {
+        let now = Instant::now();
+        Self {
+            wire,
+            codec: accepted.codec,
+            uplinks: Uplinks::new(accepted.session, shared.config.max_in_flight),
+            keep_alive: KeepAlive::new(accepted.keep_alive, now),
+            stall: StallWatch::default(),
+            arrived: now,
+            stop: Latch::new(stop),
+            is_stopping: false,
+        }
+    }
+
+    async fn run(mut self) {
+        let end = poll_fn(|cx| self.poll(cx)).await;
+        let Self {
+            mut wire,
+            mut codec,
+            uplinks,
+            ..
+        } = self;
+        // What has no outcome yet gets one without a listener; core sees to that.
+        drop(uplinks);
+        if let End::Close(code, ending) = end {
+            tracing::debug!(?code, ?ending, "connection closed");
+            codec.disconnect(code, ending.text(), &mut wire.outbox);
+            Box::pin(wire.close()).await;
+        }
+    }
+
+    /// Everything that happens on a connection, in this order, until nothing is left to be done:
+    /// the stop, outcomes, packets that were read, writing, reading, and when all of it has to wait,
+    /// the clocks. Answers are so written once for all outcomes and packets that are at hand.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if !self.is_stopping && self.stop.poll(cx).is_ready() {
+            self.is_stopping = true;
+        }
+        match self.work(cx) {
+            ControlFlow::Break(end) => Poll::Ready(end),
+            ControlFlow::Continue(()) => self.poll_clocks(cx),
+        }
+    }
+
+    fn work(&mut self, cx: &mut Context<'_>) -> Flow {
+        loop {
+            self.answer_outcomes(cx)?;
+            if self.handle_packets(cx)? {
+                // They may have had their outcome at once.
+                continue;
+            }
+            let had_output = !self.wire.outbox.is_empty();
+            match self.wire.poll_write(cx) {
+                Poll::Ready(Err(_)) => return Flow::Break(End::Gone),
+                Poll::Ready(Ok(())) if had_output => {
+                    self.stall.drained();
+                    // There is room for more answers now.
+                    continue;
+                }
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => return Flow::Continue(()),
+            }
+            if self.is_stopping && self.uplinks.is_empty() {
+                let code = DisconnectReasonCode::ServerShuttingDown;
+                return Flow::Break(End::Close(code, Ending::Shutdown));
+            }
+            if !self.reads() {
+                return Flow::Continue(());
+            }
+            match self.wire.poll_read(cx) {
+                Poll::Ready(Ok(1..)) => self.arrived = Instant::now(),
+                Poll::Ready(Ok(0) | Err(_)) => return Flow::Break(End::Gone),
+                Poll::Pending => return Flow::Continue(()),
+            }
+        }
+    }
+
+    /// Whether anything is read from the peer. Back pressure is reading less.
+    fn reads(&self) -> bool {
+        !self.is_stopping && self.uplinks.has_room()
+    }
+
+    /// Answers all messages whose turn has come. When one of them ends the connection, those behind
+    /// it that are ready are answered still.
+    fn answer_outcomes(&mut self, cx: &mut Context<'_>) -> Flow {
+        let mut end = None;
+        while let Poll::Ready((reply, result)) = self.uplinks.poll_next(cx) {
+            let closes = match result {
+                Ok(()) => {
+                    if let Some(packet_id) = reply.packet_id {
+                        self.codec.puback(packet_id, &mut self.wire.outbox);
+                    }
+                    None
+                }
+                Err(refusal) => self.answer_refusal(reply, refusal),
+            };
+            end = end.or(closes);
+        }
+        end.map_or(Flow::Continue(()), Flow::Break)
+    }
+
+    fn answer_refusal(&mut self, reply: Reply, refusal: Refusal) -> Option<End> {
+        match consequence(&refusal, reply.on_error, reply.packet_id) {
+            Consequence::Close(code) => Some(End::Close(code, Ending::Refused(refusal.reason))),
+            Consequence::Acknowledge(packet_id) => {
+                let out = &mut self.wire.outbox;
+                self.codec.puback_refused(packet_id, out);
+                None
+            }
+            Consequence::Nothing => None,
+        }
+    }
+
+    /// Handles the packets that are there in full, as far as there is room. Says whether there were
+    /// any.
+    fn handle_packets(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
+        let mut handled = false;
+        while self.reads() && self.wire.outbox.len() < OUTPUT_LIMIT {
+            match self.codec.decode(&mut self.wire.inbox) {
+                Ok(Some(packet)) => self.handle(cx, packet)?,
+                Ok(None) => break,
+                Err(violation) => {
+                    // Whatever came before it may be answered; how it ends is settled.
+                    let _ = self.answer_outcomes(cx);
+                    return ControlFlow::Break(violation.into());
+                }
+            }
+            handled = true;
+        }
+        if handled {
+            self.keep_alive.packet(self.arrived);
+            self.wire.release_input();
+        }
+        ControlFlow::Continue(handled)
+    }
+
+    fn handle(&mut self, cx: &mut Context<'_>, packet: Packet) -> Flow {
+        let out = &mut self.wire.outbox;
+        match packet {
+            Packet::Publish(publish) => self.uplinks.start(cx, *publish, self.arrived),
+            Packet::Ping => self.codec.pingresp(out),
+            Packet::Subscribe(packet_id, filters) => {
+                self.codec.suback_refused(packet_id, filters, out);
+            }
+            Packet::Unsubscribe(packet_id, filters) => {
+                self.codec.unsuback(packet_id, filters, out);
+            }
+            Packet::PublishRelease(packet_id) => self.codec.pubcomp(packet_id, out),
+            Packet::Unasked => {}
+            Packet::Disconnect => return Flow::Break(End::Gone),
+        }
+        Flow::Continue(())
+    }
+
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let is_blocked = !self.wire.outbox.is_empty();
+        if is_blocked && self.stall.poll_blocked(cx).is_ready() {
+            return Poll::Ready(End::Gone);
+        }
+        let paused = is_blocked || !self.reads();
+        self.keep_alive.poll(cx, paused).map(|()| {
+            let code = DisconnectReasonCode::KeepAliveTimeout;
+            End::Close(code, Ending::Silence)
+        })
+    }
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> Self {
+        Self::Close(violation.code, Ending::Violation(violation.text))
+    }
+}
+
+impl Ending {
+    /// What an MQTT 5 client is told in words.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Violation(text) => Some(text),
+            Self::Refused(reason) => Some(reason.text()),
+            Self::Silence | Self::Shutdown => None,
+        }
+    }
+}

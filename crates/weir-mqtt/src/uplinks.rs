@@ -1,0 +1,255 @@
+//! The PUBLISHes of one connection that have no outcome yet.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::num::NonZeroU16;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use rmqtt_codec::types::{Publish, QoS};
+use rmqtt_codec::v5::PublishProperties;
+use weir_core::uplink::{Admitted, Published};
+use weir_core::{Endpoint, Outcome, Qos, Reason, Received, Refusal, Rule, Session, TraceContext};
+
+use crate::address::{Address, Malformed, NoEndpoint};
+use crate::bag::{self, OnError, PropertyBag};
+
+/// A row that grew beyond this is given back when it is empty.
+const KEPT_ROW: usize = 16;
+
+/// A row of messages in the order in which they came. Outcomes leave it in that order, because
+/// PUBACKs have to [MQTT-4.6.0-2].
+///
+/// Only the front of the row is polled: whatever is settled behind it waits anyway, and a batch
+/// that is settled at once costs one wake-up.
+pub(crate) struct Uplinks {
+    session: Arc<Session>,
+    limit: usize,
+    row: VecDeque<Open>,
+    /// The message that came last, if the registry has to be asked before it may go out. Until then
+    /// nothing else is started: messages go out in the order in which they came.
+    admission: Option<Admission>,
+}
+
+struct Open {
+    reply: Reply,
+    state: State,
+}
+
+enum State {
+    Published(Published),
+    /// It never went out. It waits for its turn all the same, so that what came before it is
+    /// answered before the connection ends.
+    Refused(Refusal),
+}
+
+struct Admission {
+    reply: Reply,
+    admitted: BoxFuture<'static, Result<Admitted, Outcome>>,
+}
+
+/// How a message is to be answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// Whom PUBACK names; only QoS 1 has one.
+    pub(crate) packet_id: Option<NonZeroU16>,
+    pub(crate) on_error: OnError,
+}
+
+impl Uplinks {
+    pub(crate) fn new(session: Arc<Session>, limit: NonZeroU16) -> Self {
+        Self {
+            session,
+            limit: limit.get().into(),
+            row: VecDeque::new(),
+            admission: None,
+        }
+    }
+
+    /// Whether one more message may be started.
+    pub(crate) fn has_room(&self) -> bool {
+        self.admission.is_none() && self.row.len() < self.limit
+    }
+
+    /// Whether every message that was started has had its outcome.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.admission.is_none() && self.row.is_empty()
+    }
+
+    /// Sends a message on its way.
+    pub(crate) fn start(&mut self, cx: &mut Context<'_>, publish: Publish, arrived: Instant) {
+        let (reply, received) = receive(publish, arrived);
+        let received = match received {
+            Ok(received) => received,
+            Err(reason) => {
+                let outcome = self.session.refuse(reason);
+                return self.settle(reply, outcome);
+            }
+        };
+        let authenticated = match received.authenticate(&self.session) {
+            Ok(authenticated) => authenticated,
+            Err(outcome) => return self.settle(reply, outcome),
+        };
+        match authenticated.try_admit() {
+            Ok(admitted) => self.admitted(cx, reply, admitted),
+            Err(unknown) => {
+                let admitted = Box::pin(unknown.admit());
+                self.admission = Some(Admission { reply, admitted });
+            }
+        }
+    }
+
+    /// The next outcome in the row. Pending also if there is none to come.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Reply, Result<(), Refusal>)> {
+        self.poll_admission(cx);
+        let Some(front) = self.row.front_mut() else {
+            return Poll::Pending;
+        };
+        let result = match &mut front.state {
+            State::Published(published) => match ready!(Pin::new(published).poll(cx)) {
+                Outcome::Accepted => Ok(()),
+                Outcome::Refused(refusal) => Err(refusal),
+            },
+            State::Refused(refusal) => Err(refusal.clone()),
+        };
+        let reply = front.reply;
+        self.row.pop_front();
+        if self.row.is_empty() {
+            self.row.shrink_to(KEPT_ROW);
+        }
+        Poll::Ready((reply, result))
+    }
+
+    fn poll_admission(&mut self, cx: &mut Context<'_>) {
+        if let Some(admission) = &mut self.admission
+            && let Poll::Ready(admitted) = admission.admitted.as_mut().poll(cx)
+        {
+            let reply = admission.reply;
+            self.admission = None;
+            self.admitted(cx, reply, admitted);
+        }
+    }
+
+    fn admitted(
+        &mut self,
+        cx: &mut Context<'_>,
+        reply: Reply,
+        admitted: Result<Admitted, Outcome>,
+    ) {
+        let mut published = match admitted {
+            Ok(admitted) => admitted.publish(),
+            Err(outcome) => return self.settle(reply, outcome),
+        };
+        // Nobody waits for the outcome of QoS 0, and it is mostly there at once.
+        if reply.packet_id.is_none()
+            && let Poll::Ready(outcome) = Pin::new(&mut published).poll(cx)
+        {
+            return self.settle(reply, outcome);
+        }
+        let state = State::Published(published);
+        self.row.push_back(Open { reply, state });
+    }
+
+    /// Keeps the outcome of a message that is not on its way any more, if somebody is to be told.
+    fn settle(&mut self, reply: Reply, outcome: Outcome) {
+        if let Outcome::Refused(refusal) = outcome {
+            let state = State::Refused(refusal);
+            self.row.push_back(Open { reply, state });
+        }
+    }
+}
+
+const MALFORMED_TOPIC: Reason =
+    Reason::BadRequest(Rule::Address, Cow::Borrowed("malformed topic name"));
+
+/// Makes a message of a PUBLISH, and says how to answer it.
+fn receive(publish: Publish, arrived: Instant) -> (Reply, Result<Received, Reason>) {
+    let mut reply = Reply {
+        packet_id: publish
+            .packet_id
+            .filter(|_| publish.qos == QoS::AtLeastOnce),
+        on_error: OnError::default(),
+    };
+    let address = match Address::parse(&publish.topic) {
+        Ok(address) => address,
+        Err(Malformed) => return (reply, Err(MALFORMED_TOPIC)),
+    };
+    reply.on_error = address.bag.on_error;
+    (reply, message(publish, address, arrived))
+}
+
+fn message(publish: Publish, address: Address, arrived: Instant) -> Result<Received, Reason> {
+    let Address {
+        endpoint,
+        target,
+        bag,
+    } = address;
+    let endpoint = endpoint.map_err(|missing| match missing {
+        NoEndpoint::Missing => MALFORMED_TOPIC,
+        NoEndpoint::Unknown => Reason::NoSuchEndpoint,
+    })?;
+    let qos = quality(endpoint, publish.qos)?;
+    let described = describe(bag, publish.properties);
+    Ok(Received {
+        endpoint,
+        qos,
+        target,
+        content_type: described.content_type.filter(|text| !text.is_empty()),
+        payload: publish.payload,
+        ttl: described.ttl.filter(|_| endpoint == Endpoint::Event),
+        // There is no waiting for commands on MQTT: they come by subscription.
+        ttd: None,
+        origin_address: publish.topic,
+        retain: publish.retain,
+        trace: described.trace,
+        arrived,
+    })
+}
+
+/// Which quality of service goes with which endpoint (device contract §3.4).
+fn quality(endpoint: Endpoint, qos: QoS) -> Result<Qos, Reason> {
+    let text = match (endpoint, qos) {
+        (_, QoS::AtLeastOnce) => return Ok(Qos::AtLeastOnce),
+        (Endpoint::Telemetry, QoS::AtMostOnce) => return Ok(Qos::AtMostOnce),
+        (Endpoint::Telemetry, QoS::ExactlyOnce) => "QoS 2 not supported for telemetry messages",
+        (Endpoint::Event, _) => "Only QoS 1 supported for event messages",
+    };
+    Err(Reason::BadRequest(Rule::Qos, text.into()))
+}
+
+/// What a device says about a message apart from its topic and payload.
+struct Description {
+    content_type: Option<ByteString>,
+    ttl: Option<u64>,
+    trace: Option<TraceContext>,
+}
+
+/// Puts the property bag over the properties of MQTT 5.
+fn describe(bag: PropertyBag, properties: Option<PublishProperties>) -> Description {
+    let properties = properties.unwrap_or_default();
+    let expiry = properties.message_expiry_interval;
+    let user = |wanted: &str| {
+        let mut named = properties.user_properties.iter();
+        named
+            .find(|(name, _)| **name == *wanted)
+            .map(|(_, value)| value)
+    };
+    Description {
+        trace: bag.trace.or_else(|| {
+            let traceparent = user("traceparent").map(|value| &**value);
+            bag::trace(traceparent, user("tracestate").cloned())
+        }),
+        ttl: bag
+            .ttl
+            .or_else(|| expiry.map(|seconds| seconds.get().into())),
+        content_type: bag.content_type.or(properties.content_type),
+    }
+}
+
+#[cfg(test)]
+mod tests;
