@@ -1,5 +1,6 @@
 //! A device's registration (Hono's Device Registry Management API v1, device object).
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -82,7 +83,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
         One(String),
         Many(Vec<String>),
     }
-    Ok(match OneOrMany::deserialize(deserializer)? {
+    // The default text would speak of variants of an enum.
+    let given = OneOrMany::deserialize(deserializer)
+        .map_err(|_| D::Error::custom("a string or an array of strings is expected"))?;
+    Ok(match given {
         OneOrMany::One(one) => vec![one],
         OneOrMany::Many(many) => many,
     })

@@ -1,0 +1,142 @@
+//! Taking a request apart.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::header::{CONTENT_TYPE, IF_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use http_body_util::LengthLimitError;
+use tokio::time::timeout;
+use weir_core::{DeviceId, TenantId};
+use weir_registry::Version;
+
+use crate::answer::Failure;
+use crate::api::Api;
+
+/// For a request's body to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A tenant's id, from the path.
+pub(crate) struct TenantPath(pub(crate) TenantId);
+
+/// A device's id and its tenant's, from the path.
+pub(crate) struct DevicePath(pub(crate) TenantId, pub(crate) DeviceId);
+
+/// The version that the object to be changed is expected to have.
+pub(crate) struct Expected(pub(crate) Option<Version>);
+
+/// The JSON text in a request's body, if it has a body.
+pub(crate) struct JsonBody(pub(crate) Option<Bytes>);
+
+impl<S: Send + Sync> FromRequestParts<S> for TenantPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(tenant) = path.map_err(bad_path)?;
+        Ok(Self(tenant_id(tenant)?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((tenant, device)) = path.map_err(bad_path)?;
+        Ok(Self(tenant_id(tenant)?, device_id(device)?))
+    }
+}
+
+fn bad_path(rejection: PathRejection) -> Failure {
+    Failure::bad_request(rejection.body_text())
+}
+
+fn tenant_id(text: String) -> Result<TenantId, Failure> {
+    if !is_of(&text, "-_.") {
+        let text = "tenant id: only letters, digits, and - _ . are allowed";
+        return Err(Failure::bad_request(text));
+    }
+    Ok(text.into())
+}
+
+fn device_id(text: String) -> Result<DeviceId, Failure> {
+    if !is_of(&text, "-_.:=") {
+        let text = "device id: only letters, digits, and - _ . : = are allowed";
+        return Err(Failure::bad_request(text));
+    }
+    Ok(text.into())
+}
+
+/// Whether `text` is not empty and of ASCII letters, digits and `others` only.
+pub(crate) fn is_of(text: &str, others: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
+    !text.is_empty() && text.chars().all(allowed)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Expected {
+    type Rejection = Failure;
+
+    /// `If-Match` is compared as it is: no quotes, no `*`, no list. An empty one asks for nothing.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let value = parts.headers.get(IF_MATCH).map(HeaderValue::as_bytes);
+        let value = value.filter(|value| !value.is_empty());
+        let version = value.map(|value| Version::from(String::from_utf8_lossy(value).as_ref()));
+        Ok(Self(version))
+    }
+}
+
+impl FromRequest<Arc<Api>> for JsonBody {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        let is_json = is_json(request.headers());
+        let body = read(request.into_body(), api.max_payload_size).await?;
+        if body.is_empty() {
+            return Ok(Self(None));
+        }
+        if !is_json {
+            let text = "Content-Type: application/json is required";
+            return Err(Failure::bad_request(text));
+        }
+        Ok(Self(Some(body)))
+    }
+}
+
+impl JsonBody {
+    /// The body, where there has to be one.
+    pub(crate) fn required(self) -> Result<Bytes, Failure> {
+        self.0
+            .ok_or_else(|| Failure::bad_request("a JSON body is required"))
+    }
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Failure> {
+    // What is declared too large need not be read.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Failure::too_large(limit));
+    }
+    match timeout(BODY_TIME, to_bytes(body, limit)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if is_too_large(&error) => Err(Failure::too_large(limit)),
+        Ok(Err(_)) => Err(Failure::bad_request("the request's body broke off")),
+        Err(_) => Err(Failure::too_slow()),
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let cause = error.source();
+    cause.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
+}
+
+/// Whether the content is declared as JSON, with whatever parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let media_type = value.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+}

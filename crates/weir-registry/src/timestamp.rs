@@ -1,0 +1,109 @@
+//! Points in time as the management API writes them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::format_description::well_known::Iso8601;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
+
+/// A point in time, to the second. Written in UTC, read with any offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(OffsetDateTime);
+
+/// A text that is not an ISO 8601 date and time with an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an ISO 8601 date and time with an offset")]
+pub struct NotATimestamp;
+
+impl Timestamp {
+    pub(crate) fn from_millis(millis: i64) -> Option<Self> {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+        Some(Self(time.ok()?.truncate_to_second()))
+    }
+}
+
+/// The present, in milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    let millis = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+impl From<Timestamp> for OffsetDateTime {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.0
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = NotATimestamp;
+
+    fn from_str(text: &str) -> Result<Self, NotATimestamp> {
+        // The parser takes a missing offset for UTC; a local time is no point in time.
+        let (_, time) = text.split_once('T').ok_or(NotATimestamp)?;
+        if !time.contains(['Z', '+', '-']) {
+            return Err(NotATimestamp);
+        }
+        let parsed = OffsetDateTime::parse(text, &Iso8601::PARSING).map_err(|_| NotATimestamp)?;
+        let utc = parsed
+            .checked_to_offset(UtcOffset::UTC)
+            .ok_or(NotATimestamp)?;
+        Ok(Self(utc.truncate_to_second()))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        let text = self.0.format(format).map_err(|_| fmt::Error)?;
+        f.write_str(&text)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_offset_is_read_and_utc_is_written() {
+        let rows = [
+            ("2026-11-21T10:00:00Z", Some("2026-11-21T10:00:00Z")),
+            ("2026-11-21T10:00:00.987Z", Some("2026-11-21T10:00:00Z")),
+            ("2026-11-21T10:00:00+01:00", Some("2026-11-21T09:00:00Z")),
+            ("2026-11-21T10:00:00+0100", Some("2026-11-21T09:00:00Z")),
+            ("2026-11-21T10:00+01:00", Some("2026-11-21T09:00:00Z")),
+            ("2026-01-01T00:30:00-01:00", Some("2026-01-01T01:30:00Z")),
+            ("9999-12-31T23:30:00-01:00", None),
+            ("2026-11-21T10:00:00", None),
+            ("2026-11-21", None),
+            ("2026-13-21T10:00:00Z", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            let shown = text.parse::<Timestamp>().ok().map(|time| time.to_string());
+            assert_eq!(shown.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_are_cut_to_seconds() {
+        let time = Timestamp::from_millis(1_999).map(|time| time.to_string());
+        assert_eq!(time.as_deref(), Some("1970-01-01T00:00:01Z"));
+    }
+}
