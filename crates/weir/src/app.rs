@@ -1,0 +1,198 @@
+//! The gateway: parts built in the order they need each other, run, and stopped in reverse.
+//!
+//! [`App::build`] opens the registry and binds every listener, so that a mistake is told before
+//! anything is served and tests learn the real ports. [`App::run`] serves until it is told to stop:
+//! then devices are turned away and drained first, and the northbound goes last, because what the
+//! devices are still owed comes from there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline};
+use weir_management::Management;
+use weir_metrics::Metrics;
+use weir_northbound_amqp::{Embedded, Endpoint};
+use weir_registry::SqlRegistry;
+
+use crate::config::Config;
+use crate::health::{Health, Phase};
+use crate::limits;
+use crate::secrets;
+
+/// Seconds between two updates of the time that devices have been connected.
+const CONNECTED_TIME_UPDATE: Duration = Duration::from_secs(10);
+
+/// A gateway that is ready to run.
+#[derive(Debug)]
+pub struct App {
+    health: Health,
+    registry: SqlRegistry,
+    metrics: Metrics,
+    budget: ConnectionBudget,
+    drain: Duration,
+    northbound: Endpoint,
+    management: Option<Management>,
+    http: Option<weir_http::Adapter>,
+    mqtt: Option<weir_mqtt::Adapter>,
+}
+
+/// Where a gateway listens, with the real ports. `None` is what the configuration switched off.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Applications, AMQP 1.0.
+    pub amqp: SocketAddr,
+    /// Health and metrics.
+    pub health: SocketAddr,
+    /// The management API.
+    pub management: Option<SocketAddr>,
+    /// Devices, HTTP.
+    pub http: Option<SocketAddr>,
+    /// Devices, MQTT.
+    pub mqtt: Option<SocketAddr>,
+}
+
+impl App {
+    /// Opens the registry and binds every listener.
+    ///
+    /// # Errors
+    /// If the data folder, the registry or an address cannot be had; the text says which.
+    pub async fn build(config: &Config) -> anyhow::Result<Self> {
+        let metrics = Metrics::new(limits::host_name(), Instant::now());
+        let health = Health::build(&config.health, metrics.clone()).await?;
+        secrets::create_folder(&config.data_dir)?;
+        let registry = SqlRegistry::open(&config.registry_url())
+            .await
+            .with_context(|| format!("cannot open the registry {}", config.registry_url()))?;
+
+        let verifier = PasswordVerifier::new(limits::password_threads());
+        let mut accounts = Accounts::new(verifier.clone());
+        secrets::load_accounts(config, &mut accounts)?;
+        let accounts = Arc::new(accounts);
+
+        let embedded = Embedded::new(&config.northbound.amqp);
+        let northbound = Endpoint::build(
+            config.northbound.amqp.clone(),
+            embedded.clone(),
+            accounts.clone(),
+        )
+        .await?;
+        let pipeline = Pipeline::new(
+            Arc::new(registry.clone()),
+            Arc::new(embedded),
+            verifier,
+            metrics.clone(),
+        );
+
+        let management = match &config.management {
+            on if on.enabled => {
+                Some(Management::build(on.clone(), registry.clone(), accounts).await?)
+            }
+            _ => None,
+        };
+        let http = match &config.http {
+            on if on.enabled => {
+                Some(weir_http::Adapter::build(on.clone(), pipeline.clone()).await?)
+            }
+            _ => None,
+        };
+        let mqtt = match &config.mqtt {
+            on if on.enabled => Some(weir_mqtt::Adapter::build(on.clone(), pipeline).await?),
+            _ => None,
+        };
+        let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
+        let drain = Duration::from_secs(config.drain_timeout);
+        let app = Self {
+            health,
+            registry,
+            metrics,
+            budget,
+            drain,
+            northbound,
+            management,
+            http,
+            mqtt,
+        };
+        Ok(app)
+    }
+
+    /// Where the gateway listens.
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            amqp: self.northbound.local_addr(),
+            health: self.health.local_addr(),
+            management: self.management.as_ref().map(Management::local_addr),
+            http: self.http.as_ref().map(weir_http::Adapter::local_addr),
+            mqtt: self.mqtt.as_ref().map(weir_mqtt::Adapter::local_addr),
+        }
+    }
+
+    /// Serves until `stop` is cancelled, then drains and ends.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self {
+            health,
+            registry,
+            metrics,
+            budget,
+            drain,
+            ..
+        } = self;
+        let phase = health.phase();
+        // Each group of listeners has its own stop: devices first, then back ends, then health.
+        let (stop_northbound, stop_health) = (CancellationToken::new(), CancellationToken::new());
+
+        let mut devices = JoinSet::new();
+        if let Some(http) = self.http {
+            devices.spawn(http.run(budget.clone(), stop.clone(), drain));
+        }
+        if let Some(mqtt) = self.mqtt {
+            devices.spawn(mqtt.run(budget.clone(), stop.clone(), drain));
+        }
+        if let Some(management) = self.management {
+            devices.spawn(management.run(budget.clone(), stop.clone(), drain));
+        }
+        let mut northbound = JoinSet::new();
+        northbound.spawn(
+            self.northbound
+                .run(budget.clone(), stop_northbound.clone(), drain),
+        );
+        let mut watch = JoinSet::new();
+        watch.spawn(health.run(budget, stop_health.clone(), drain));
+        watch.spawn(update_connected_time(metrics, stop_health.clone()));
+
+        phase.set(Phase::Ready);
+        tracing::info!("ready");
+        stop.cancelled().await;
+        tracing::info!("stopping");
+        phase.set(Phase::Draining);
+        ended("devices", &mut devices).await;
+        stop_northbound.cancel();
+        ended("northbound", &mut northbound).await;
+        stop_health.cancel();
+        ended("health", &mut watch).await;
+        registry.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Waits until all tasks of a group have ended, and says so loudly if one did not end by itself.
+async fn ended(group: &str, tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(group, %error, "a listener's task failed");
+        }
+    }
+}
+
+async fn update_connected_time(metrics: Metrics, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(CONNECTED_TIME_UPDATE);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => metrics.update_connected_time(Instant::now()),
+            () = stop.cancelled() => return,
+        }
+    }
+}

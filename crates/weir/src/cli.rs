@@ -1,0 +1,174 @@
+//! The commands and their help.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::secrets::{self, Login};
+use crate::{demo, limits, logging};
+
+/// A multi-protocol IoT gateway: devices speak HTTP or MQTT to it, back-end applications read one
+/// stream over AMQP 1.0, and everything that passes is authenticated, acknowledged honestly and
+/// counted.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Try it:
+  weir demo                       see messages go all the way, with commands to copy
+  weir serve                      run the gateway on this machine, data in ./weir-data
+  weir secret operator            the user and password for the management API
+  weir check --config weir.toml   find mistakes before a restart does";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    ///
+    /// Without configuration it listens on loopback only, keeps its registry in ./weir-data and
+    /// writes an application's and an operator's password to ./weir-data/credentials at its first
+    /// start. SIGTERM or SIGINT stops it: it accepts nothing new, answers what is in flight and exits
+    /// with status 0. A second signal ends it at once.
+    Serve(ConfigArgs),
+    /// Show the whole path with one command: devices, gateway, application.
+    ///
+    /// Starts a gateway on the default ports with a temporary data folder, creates a tenant with one
+    /// device per protocol, sends real messages through every adapter and prints each one as an
+    /// application receives it over AMQP 1.0, with commands to try next. It goes on until it is
+    /// stopped and leaves nothing behind.
+    Demo(demo::DemoArgs),
+    /// Validate a configuration and name the line of a mistake.
+    Check(ConfigArgs),
+    /// Print the user and password that the first start made, as user:password.
+    ///
+    /// For example: curl -u "$(weir secret operator)" http://127.0.0.1:28080/v1/tenants/acme
+    Secret(SecretArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file, TOML; every key can also be set as WEIR__SECTION__KEY.
+    #[arg(short, long, env = "WEIR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct SecretArgs {
+    /// Whose.
+    account: Account,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Account {
+    /// Back-end applications, over AMQP 1.0.
+    Application,
+    /// Operators, over the management API.
+    Operator,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What went wrong, in words for whoever typed the command.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(args) => serve(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check(&args),
+        Command::Secret(args) => secret(&args),
+    }
+}
+
+impl ConfigArgs {
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(self.config.as_deref(), std::env::vars())?)
+    }
+}
+
+fn serve(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    let config = args.load()?;
+    logging::start(&config.log)?;
+    limits::raise_file_limit();
+    runtime(config.workers)?.block_on(async {
+        let app = App::build(&config).await?;
+        let stop = CancellationToken::new();
+        stop_on_signal(stop.clone())?;
+        app.run(stop).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    args.load()?;
+    let source = args
+        .config
+        .as_deref()
+        .unwrap_or(Path::new("the default configuration"));
+    writeln!(std::io::stdout(), "{} is valid", source.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn secret(args: &SecretArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config.load()?;
+    let made = secrets::read(&config.data_dir)?;
+    let Login { username, password } = match args.account {
+        Account::Application => made.application,
+        Account::Operator => made.operator,
+    };
+    writeln!(std::io::stdout(), "{username}:{password}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One multi-thread runtime; see docs/decisions/0005-runtime-topology.md.
+pub(crate) fn runtime(workers: usize) -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("weir")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT; the second ends the process.
+pub(crate) fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,260 @@
+//! The configuration: one TOML file, every key also an environment variable.
+//!
+//! `WEIR__HTTP__PORT=8081` sets `http.port`: the prefix `WEIR__`, then the path of the key in capital
+//! letters with two underscores between its parts. (One underscore would collide with the variables
+//! that Kubernetes sets for a Service called `weir-http`.) Unknown keys are errors, and a mistake is
+//! told with its line. The reference in `docs/configuration.md` is generated from these structs.
+
+mod load;
+mod reference;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_http::HttpConfig;
+use weir_management::ManagementConfig;
+use weir_mqtt::MqttConfig;
+use weir_northbound_amqp::AmqpConfig;
+
+use crate::health::HealthConfig;
+
+pub use load::ConfigError;
+pub use reference::reference;
+
+/// The configuration of a gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder for everything the gateway keeps: the registry and the first accounts. Made if it is
+    /// not there, for its owner alone.
+    pub data_dir: PathBuf,
+    /// Threads that carry messages. One is cheapest per message; more are of use when one processor
+    /// is not enough.
+    pub workers: usize,
+    /// Connections that may be open at a time, over all listeners; 0 means as many as the process may
+    /// open files, less a reserve.
+    pub max_connections: usize,
+    /// Seconds for which messages in flight are waited for when the gateway stops.
+    pub drain_timeout: u64,
+    /// Logging.
+    pub log: LogConfig,
+    /// Accounts that replace those made at the first start.
+    pub accounts: AccountsConfig,
+    /// The device registry.
+    pub registry: RegistryConfig,
+    /// The HTTP adapter.
+    pub http: HttpConfig,
+    /// The MQTT adapter.
+    pub mqtt: MqttConfig,
+    /// The side of the back-end applications.
+    pub northbound: NorthboundConfig,
+    /// The device registry management API.
+    pub management: ManagementConfig,
+    /// Health and metrics, for probes and Prometheus.
+    pub health: HealthConfig,
+}
+
+/// Logging, to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels per part as in
+    /// `info,weir_mqtt=debug`.
+    pub filter: String,
+    /// The form of the lines: `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Accounts that replace those made at the first start. What is left out stays in the file
+/// `credentials` of the data folder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountsConfig {
+    /// The account of back-end applications.
+    pub application: Option<AccountConfig>,
+    /// The account of operators, for the management API.
+    pub operator: Option<AccountConfig>,
+}
+
+/// One account. Exactly one of `password` and `password_hash` is to be given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccountConfig {
+    /// The user name.
+    pub username: String,
+    /// The password. Prefer to give it as an environment variable, or give its hash instead.
+    pub password: Option<Secret>,
+    /// The password's bcrypt hash (`$2a$`, `$2b$` or `$2y$`).
+    pub password_hash: Option<String>,
+}
+
+/// Text that is not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// The device registry: tenants, devices and their credentials.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryConfig {
+    /// Where it is stored, as `sqlite:PATH`; if left out, `registry.db` in the data folder.
+    pub url: Option<String>,
+}
+
+/// The side of the back-end applications.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NorthboundConfig {
+    /// The AMQP 1.0 endpoint that back-end applications connect to.
+    pub amqp: AmqpConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("weir-data"),
+            workers: 1,
+            max_connections: 0,
+            drain_timeout: 10,
+            log: LogConfig::default(),
+            accounts: AccountsConfig::default(),
+            registry: RegistryConfig::default(),
+            http: HttpConfig::default(),
+            mqtt: MqttConfig::default(),
+            northbound: NorthboundConfig::default(),
+            management: ManagementConfig::default(),
+            health: HealthConfig::default(),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl Config {
+    /// The registry's URL, also if none is configured.
+    pub fn registry_url(&self) -> String {
+        let embedded = || {
+            let path = self.data_dir.join("registry.db");
+            format!("sqlite://{}?mode=rwc", path.display())
+        };
+        self.registry.url.clone().unwrap_or_else(embedded)
+    }
+
+    /// What is wrong although each value by itself can be read: key and message.
+    pub(crate) fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        let mut check = |key, is_right: bool, message: &str| {
+            if !is_right {
+                mistakes.push((key, message.to_owned()));
+            }
+        };
+        check(
+            "workers",
+            (1..=1024).contains(&self.workers),
+            "must be from 1 to 1024",
+        );
+        let amqp = &self.northbound.amqp;
+        let frame = amqp.max_frame_size;
+        check(
+            "northbound.amqp.max_frame_size",
+            frame >= 512,
+            "must be at least 512",
+        );
+        check(
+            "northbound.amqp.outcome_timeout",
+            amqp.outcome_timeout > 0,
+            "must be at least 1",
+        );
+        check(
+            "northbound.amqp.queue_messages",
+            amqp.queue_messages > 0,
+            "must be at least 1",
+        );
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log.filter);
+        check(
+            "log.filter",
+            filter.is_ok(),
+            "is not a level or a list of levels per part",
+        );
+        let accounts = [
+            ("accounts.application", &self.accounts.application),
+            ("accounts.operator", &self.accounts.operator),
+        ];
+        for (key, account) in accounts {
+            let has_one = |account: &AccountConfig| {
+                account.password.is_some() != account.password_hash.is_some()
+            };
+            let message = "needs either password or password_hash";
+            check(key, account.as_ref().is_none_or(has_one), message);
+        }
+        let listeners = [
+            (
+                "http",
+                self.http.bind,
+                self.http.allow_insecure || !self.http.enabled,
+            ),
+            (
+                "mqtt",
+                self.mqtt.bind,
+                self.mqtt.allow_insecure || !self.mqtt.enabled,
+            ),
+            ("northbound.amqp", amqp.bind, amqp.allow_insecure),
+            ("health", self.health.bind, self.health.allow_insecure),
+            (
+                "management",
+                self.management.bind,
+                self.management.allow_insecure || !self.management.enabled,
+            ),
+        ];
+        for (name, bind, is_allowed) in listeners {
+            if !bind.is_loopback() && !is_allowed {
+                let key = match name {
+                    "http" => "http.bind",
+                    "mqtt" => "mqtt.bind",
+                    "northbound.amqp" => "northbound.amqp.bind",
+                    "health" => "health.bind",
+                    _ => "management.bind",
+                };
+                mistakes.push((
+                    key,
+                    format!(
+                        "{bind} can be reached by other hosts, and the listener has no TLS; set \
+                         {name}.allow_insecure = true if that is meant"
+                    ),
+                ));
+            }
+        }
+        mistakes
+    }
+}

@@ -1,0 +1,192 @@
+//! The health and metrics listener.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/started` | 200 once the gateway has started |
+//! | `/liveness` | 200 as long as the event loop answers |
+//! | `/readiness` | 200 while the gateway serves, 503 while it starts or drains |
+//! | `/prometheus` | the metrics, text format 0.0.4 |
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use weir_core::ConnectionBudget;
+use weir_listener::{Bind, BindError, Connection, Listener};
+use weir_metrics::Metrics;
+
+/// Health and metrics, for probes and Prometheus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Allow listening without TLS on an address that other hosts can reach.
+    pub allow_insecure: bool,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8088,
+            allow_insecure: false,
+        }
+    }
+}
+
+/// Seconds a prober may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a gateway is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not serving yet.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Serving what is in flight and nothing new.
+    Draining,
+}
+
+/// The phase, shared between the gateway and its probes.
+#[derive(Clone, Debug)]
+pub struct SharedPhase(Arc<AtomicU8>);
+
+impl SharedPhase {
+    /// Enters the next phase.
+    pub fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Release);
+    }
+
+    fn is(&self, phase: Phase) -> bool {
+        self.0.load(Ordering::Acquire) == phase as u8
+    }
+}
+
+/// The bound listener.
+#[derive(Debug)]
+pub struct Health {
+    listener: Listener,
+    phase: SharedPhase,
+    metrics: Metrics,
+}
+
+impl Health {
+    /// Binds the listener.
+    ///
+    /// # Errors
+    /// If the address is not allowed or not to be had.
+    pub async fn build(config: &HealthConfig, metrics: Metrics) -> Result<Self, BindError> {
+        let address = SocketAddr::new(config.bind, config.port);
+        let bind = Bind {
+            name: "health",
+            address,
+            allow_insecure: config.allow_insecure,
+        };
+        let listener = Listener::bind(bind).await?;
+        let phase = SharedPhase(Arc::new(AtomicU8::new(Phase::Starting as u8)));
+        Ok(Self {
+            listener,
+            phase,
+            metrics,
+        })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// The phase that `/readiness` tells.
+    pub fn phase(&self) -> SharedPhase {
+        self.phase.clone()
+    }
+
+    /// Answers probes and scrapes until `stop` is cancelled.
+    pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
+        let router = Router::new()
+            .route("/started", get(started))
+            .route("/liveness", get(liveness))
+            .route("/readiness", get(readiness))
+            .route("/prometheus", get(prometheus))
+            .with_state((self.phase, self.metrics));
+        let serve = move |connection| answer(connection, router.clone());
+        self.listener.serve(budget, stop, drain, serve).await;
+    }
+}
+
+/// One prober's connection. It is served without a place in the budget too: a gateway that is full
+/// is alive.
+async fn answer(connection: Connection, router: Router) {
+    let Connection {
+        stream,
+        stop,
+        permit: _permit,
+        ..
+    } = connection;
+    let service = TowerToHyperService::new(router);
+    let http = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut http = std::pin::pin!(http);
+    tokio::select! {
+        // A prober that breaks HTTP or hangs up harms only itself.
+        _ = http.as_mut() => {}
+        () = stop.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            let _ = http.await;
+        }
+    }
+}
+
+type Shared = State<(SharedPhase, Metrics)>;
+
+async fn started(State((phase, _)): Shared) -> impl IntoResponse {
+    verdict("started", !phase.is(Phase::Starting))
+}
+
+async fn liveness() -> impl IntoResponse {
+    verdict("event-loop", true)
+}
+
+async fn readiness(State((phase, _)): Shared) -> impl IntoResponse {
+    verdict("serving", phase.is(Phase::Ready))
+}
+
+async fn prometheus(State((_, metrics)): Shared) -> impl IntoResponse {
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (kind, weir_metrics::render(&metrics, Instant::now()))
+}
+
+/// The form of MicroProfile Health, which Hono's probes and tools read.
+fn verdict(check: &str, is_up: bool) -> (StatusCode, Json<serde_json::Value>) {
+    let (code, status) = if is_up {
+        (StatusCode::OK, "UP")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "DOWN")
+    };
+    (
+        code,
+        Json(json!({"status": status, "checks": [{"name": check, "status": status}]})),
+    )
+}

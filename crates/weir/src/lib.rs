@@ -1,0 +1,21 @@
+//! The gateway put together: the only crate that knows adapters and northbounds alike.
+//!
+//! Read [`app`] first: it builds the parts in the order they need each other and runs them. Around
+//! it:
+//!
+//! * [`cli`]: the commands (`serve`, `demo`, `check`, `secret`) and their help.
+//! * [`config`]: one TOML file, every key also an environment variable, mistakes told with their line.
+//! * [`secrets`]: the accounts made at the first start.
+//! * [`health`]: liveness, readiness and the metrics page.
+//! * [`demo`]: the whole path shown with one command.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod health;
+mod limits;
+mod logging;
+pub mod secrets;

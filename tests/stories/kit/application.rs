@@ -1,0 +1,124 @@
+//! An application on `fe2o3-amqp`.
+
+use std::net::Shutdown;
+
+use fe2o3_amqp::connection::{Connection, ConnectionHandle};
+use fe2o3_amqp::link::Receiver;
+use fe2o3_amqp::link::delivery::Delivery;
+use fe2o3_amqp::sasl_profile::SaslProfile;
+use fe2o3_amqp::session::{Session, SessionHandle};
+use fe2o3_amqp::types::definitions::{AmqpError, Error};
+use fe2o3_amqp::types::messaging::{Body, Message, Modified};
+use fe2o3_amqp::types::primitives::{SimpleValue, Symbol, Value};
+use tokio::net::TcpStream;
+
+use super::Gateway;
+
+/// A message as the client decoded it.
+pub(crate) type Received = Delivery<Body<Value>>;
+
+/// One connection that consumes from one address.
+pub(crate) struct Application {
+    receiver: Receiver,
+    _session: SessionHandle<()>,
+    _connection: ConnectionHandle<()>,
+    socket: std::net::TcpStream,
+}
+
+impl Application {
+    /// Consumes from an address; credit is replenished by the client.
+    pub(crate) async fn consume(gateway: &Gateway, address: &str) -> Self {
+        let (user, password) = gateway.application();
+        Self::login(gateway, user, password, address).await.unwrap()
+    }
+
+    /// The same with a login of one's own; the error is the client's.
+    pub(crate) async fn login(
+        gateway: &Gateway,
+        user: &str,
+        password: &str,
+        address: &str,
+    ) -> Result<Self, String> {
+        let socket = std::net::TcpStream::connect(gateway.address("northbound.amqp")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let stream = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+        let plain = SaslProfile::Plain {
+            username: user.into(),
+            password: password.into(),
+        };
+        let mut connection = Connection::builder()
+            .container_id("stories")
+            .sasl_profile(plain)
+            .open_with_stream(stream)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        let mut session = Session::begin(&mut connection).await.unwrap();
+        let name = format!("receiver-{address}");
+        let receiver = Receiver::attach(&mut session, name, address)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        Ok(Self {
+            receiver,
+            _session: session,
+            _connection: connection,
+            socket,
+        })
+    }
+
+    pub(crate) async fn receive(&mut self) -> Received {
+        self.receiver.recv().await.unwrap()
+    }
+
+    /// The next message; `None` when the connection is over.
+    pub(crate) async fn try_receive(&mut self) -> Option<Received> {
+        self.receiver.recv().await.ok()
+    }
+
+    /// Receives the next message and accepts it.
+    pub(crate) async fn accept_next(&mut self) -> Message<Body<Value>> {
+        let received = self.receive().await;
+        self.accept(&received).await;
+        received.into_message()
+    }
+
+    pub(crate) async fn accept(&self, received: &Received) {
+        self.receiver.accept(received).await.unwrap();
+    }
+
+    pub(crate) async fn release(&self, received: &Received) {
+        self.receiver.release(received).await.unwrap();
+    }
+
+    pub(crate) async fn reject(&self, received: &Received, condition: AmqpError, text: &str) {
+        let error = Error::new(condition, Some(text.to_owned()), None);
+        self.receiver.reject(received, error).await.unwrap();
+    }
+
+    pub(crate) async fn modify(&self, received: &Received, undeliverable_here: bool) {
+        let modified = Modified {
+            delivery_failed: Some(true),
+            undeliverable_here: Some(undeliverable_here),
+            message_annotations: None,
+        };
+        self.receiver.modify(received, modified).await.unwrap();
+    }
+
+    /// Dies: the connection is cut without a word.
+    pub(crate) fn die(self) {
+        self.socket.shutdown(Shutdown::Both).unwrap();
+    }
+}
+
+/// An application property.
+pub(crate) fn property(message: &Message<Body<Value>>, name: &str) -> Option<SimpleValue> {
+    message.application_properties.as_ref()?.get(name).cloned()
+}
+
+/// A message annotation, whose key has to be a symbol.
+pub(crate) fn symbol_annotation(message: &Message<Body<Value>>, name: &str) -> Option<Value> {
+    let annotations = message.message_annotations.as_ref()?;
+    annotations
+        .get(&Symbol::from(name) as &dyn fe2o3_amqp::types::messaging::annotations::AnnotationKey)
+        .cloned()
+}

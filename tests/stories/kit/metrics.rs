@@ -1,0 +1,39 @@
+//! The metrics page, read.
+
+/// All series of one scrape.
+#[derive(Debug)]
+pub(crate) struct Series(Vec<(String, f64)>);
+
+impl Series {
+    pub(crate) fn parse(page: &str) -> Self {
+        let samples = page
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty());
+        let sample = |line: &str| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        };
+        Self(samples.map(sample).collect())
+    }
+
+    /// The sum of all series of that name that have all of these labels.
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let has = |series: &str| {
+            labels
+                .iter()
+                .all(|(label, value)| series.contains(&format!("{label}=\"{value}\"")))
+        };
+        let named = |series: &str| series.split('{').next() == Some(name);
+        let wanted = self
+            .0
+            .iter()
+            .filter(|(series, _)| named(series) && has(series));
+        wanted.map(|(_, value)| value).sum()
+    }
+
+    /// Uploads of a tenant by status.
+    pub(crate) fn uploads(&self, tenant: &str, status: &str) -> usize {
+        let name = "hono_telemetry_processing_duration_seconds_count";
+        self.sum(name, &[("tenant", tenant), ("status", status)]) as usize
+    }
+}

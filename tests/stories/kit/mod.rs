@@ -1,0 +1,31 @@
+//! What the stories are told with.
+
+mod application;
+mod device;
+mod gateway;
+mod metrics;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub(crate) use application::{Application, property, symbol_annotation};
+pub(crate) use device::{Answer, MqttDevice, basic, mqtt_connect, mqtt_socket};
+pub(crate) use gateway::{Device, Gateway};
+pub(crate) use metrics::Series;
+
+/// How long a whole story may take; it is a deadline for what hangs, not a measure.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Runs a story to its end or fails it at the deadline.
+pub(crate) fn story(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(DEADLINE, story)
+            .await
+            .expect("the story did not come to its end");
+    });
+}

@@ -1,0 +1,205 @@
+//! Commands, configuration, accounts, logs.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::kit::{Application, Gateway, basic, story};
+
+fn weir(arguments: &[&str], environment: &[(&str, &str)], folder: &std::path::Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(folder);
+    command.output().unwrap()
+}
+
+const FREE_PORTS: [(&str, &str); 5] = [
+    ("WEIR__HTTP__PORT", "0"),
+    ("WEIR__MQTT__PORT", "0"),
+    ("WEIR__MANAGEMENT__PORT", "0"),
+    ("WEIR__HEALTH__PORT", "0"),
+    ("WEIR__NORTHBOUND__AMQP__PORT", "0"),
+];
+
+#[test]
+fn the_demonstration_shows_every_message_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = weir(&["demo", "--exit-after"], &FREE_PORTS, folder.path());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for expected in [
+        "telemetry/demo  device=http-device qos=0 content-type=application/json adapter=hono-http",
+        "telemetry/demo  device=http-device qos=1 content-type=application/json adapter=hono-http",
+        "event/demo      device=http-device qos=1 content-type=application/json adapter=hono-http",
+        "telemetry/demo  device=mqtt-device qos=0",
+        "telemetry/demo  device=mqtt-device qos=1",
+        "event/demo      device=mqtt-device qos=1 content-type=application/json adapter=hono-mqtt",
+        "payload={\"from\":\"mqtt-device\",\"n\":3,\"temperature\":21.5}",
+        "All 6 messages arrived.",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in\n{text}");
+    }
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "it leaves nothing behind"
+    );
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    for (section, variable) in [
+        ("mqtt", "WEIR__MQTT__PORT"),
+        ("northbound.amqp", "WEIR__NORTHBOUND__AMQP__PORT"),
+    ] {
+        let mut environment = FREE_PORTS.to_vec();
+        environment.push((variable, &port));
+        for arguments in [&["serve"][..], &["demo", "--exit-after"]] {
+            let output = weir(arguments, &environment, folder.path());
+            let error = String::from_utf8(output.stderr).unwrap();
+            let expected = format!("{section}: cannot listen on port {port} of 127.0.0.1");
+            assert!(
+                !output.status.success() && error.contains(&expected),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn check_names_the_line_of_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("bad.toml"),
+        "[http]\nport = 8080\nprot = 1\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("good.toml"), "[http]\nport = 8080\n").unwrap();
+    let bad = weir(&["check", "--config", "bad.toml"], &[], folder.path());
+    let error = String::from_utf8(bad.stderr).unwrap();
+    assert!(!bad.status.success());
+    assert!(
+        error.contains("bad.toml, line 3: unknown field `prot`"),
+        "{error}"
+    );
+    let good = weir(&["check", "--config", "good.toml"], &[], folder.path());
+    assert!(good.status.success());
+    assert_eq!(
+        String::from_utf8(good.stdout).unwrap(),
+        "good.toml is valid\n"
+    );
+}
+
+#[test]
+fn the_first_start_makes_accounts_and_shows_them_to_the_owner_only() {
+    story(async {
+        let gateway = Gateway::start().await;
+        let file = gateway.data().join("credentials");
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        for (account, (user, password)) in [
+            ("application", gateway.application()),
+            ("operator", gateway.operator()),
+        ] {
+            let folder = gateway.data();
+            let shown = weir(&["secret", account], &[], folder.parent().unwrap());
+            let expected = format!("{user}:{password}\n");
+            assert_eq!(String::from_utf8(shown.stdout).unwrap(), expected);
+        }
+        let log = gateway.log();
+        assert!(log.contains("credentials"), "the path is logged");
+        for (_, password) in [gateway.application(), gateway.operator()] {
+            assert!(!log.contains(password), "the secret is not");
+        }
+    });
+}
+
+#[test]
+fn no_secret_is_ever_logged() {
+    story(async {
+        let gateway = Gateway::start_with(&[("WEIR__LOG__FILTER", "trace")]).await;
+        let device = gateway.tenant_and_device().await;
+        let mut application =
+            Application::consume(&gateway, &format!("telemetry/{}", device.tenant)).await;
+        let client = reqwest::Client::new();
+        let request = basic(client.post(gateway.http("/telemetry")), &device);
+        let (answer, _) = tokio::join!(request.body("x").send(), application.accept_next());
+        assert_eq!(answer.unwrap().status(), 202);
+        let wrong = client.post(gateway.http("/telemetry"));
+        let wrong = wrong
+            .basic_auth(&device.username, Some("wr0ng-s3cret"))
+            .body("x");
+        assert_eq!(wrong.send().await.unwrap().status(), 401);
+        assert!(
+            Application::login(&gateway, "application", "wr0ng-s3cret", "x")
+                .await
+                .is_err()
+        );
+        let log = gateway.log();
+        assert!(log.contains("request refused"), "refusals are logged");
+        let (_, application) = gateway.application();
+        let (_, operator) = gateway.operator();
+        for secret in [&device.password, application, operator, "wr0ng-s3cret"] {
+            assert!(!log.contains(secret));
+        }
+    });
+}
+
+#[test]
+fn configured_accounts_replace_those_of_the_first_start() {
+    story(async {
+        let account = r#"{ username = "backend", password = "from the environment" }"#;
+        let gateway = Gateway::start_with(&[("WEIR__ACCOUNTS__APPLICATION", account)]).await;
+        let tenant = gateway.tenant(json!({})).await;
+        let address = format!("telemetry/{tenant}");
+        let (user, password) = gateway.application();
+        assert!(
+            Application::login(&gateway, user, password, &address)
+                .await
+                .is_err()
+        );
+        let configured =
+            Application::login(&gateway, "backend", "from the environment", &address).await;
+        assert!(configured.is_ok());
+    });
+}
+
+#[test]
+fn probes_and_metrics() {
+    story(async {
+        let gateway = Gateway::start().await;
+        let client = reqwest::Client::new();
+        for probe in ["/started", "/liveness", "/readiness"] {
+            let answer = client.get(gateway.health(probe)).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{probe}");
+            let verdict: Value = answer.json().await.unwrap();
+            assert_eq!(verdict["status"], "UP", "{probe}");
+        }
+        let page = client
+            .get(gateway.health("/prometheus"))
+            .send()
+            .await
+            .unwrap();
+        let kind = page.headers()["Content-Type"].to_str().unwrap().to_owned();
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+        assert_eq!(
+            client
+                .get(gateway.health("/else"))
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            404
+        );
+    });
+}
