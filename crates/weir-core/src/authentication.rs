@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use time::OffsetDateTime;
 
 use crate::{
-    AuthId, Cached, CredentialType, DeviceId, LookupError, PasswordVerifier, Protocol, Reason,
-    Registry, Tenant, TenantId,
+    AuthId, Cached, CredentialFault, CredentialType, DeviceId, LookupError, PasswordVerifier,
+    Protocol, Reason, Registry, Tenant, TenantId,
 };
 
 /// Credentials as a device presented them.
@@ -51,10 +51,10 @@ impl AuthenticationError {
     }
 }
 
-/// The text for anything wrong with a user name's form.
-const MALFORMED: Reason = Reason::Unauthorized("malformed credentials");
-/// The text for everything a guesser must not be able to tell apart.
-const BAD: Reason = Reason::Unauthorized("bad credentials");
+/// For anything wrong with a user name's form.
+const MALFORMED: Reason = Reason::Unauthorized(CredentialFault::Malformed);
+/// For everything a guesser must not be able to tell apart.
+const BAD: Reason = Reason::Unauthorized(CredentialFault::Wrong);
 
 /// Checks presented credentials in Hono's order: form, tenant, adapter, credential, secret.
 pub(crate) async fn authenticate(

@@ -54,7 +54,7 @@ pub use northbound::{
 pub use password::{HashFunction, PasswordSecret, PasswordVerifier, Validity};
 pub use pipeline::Pipeline;
 pub use protocol::{ContentRule, Protocol};
-pub use reason::{Reason, RejectCondition, Rule};
+pub use reason::{CredentialFault, Reason, RejectCondition, Rule};
 pub use registry::{AssertionError, LookupError, Registry};
 pub use session::Session;
 pub use tenant::{AdapterSettings, ResourceLimits, Tenant};

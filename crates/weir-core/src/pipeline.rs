@@ -1,7 +1,6 @@
 //! What an adapter holds of the core.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use weir_metrics::{AttemptOutcome, Metrics};
 
@@ -62,16 +61,21 @@ impl Pipeline {
         protocol: Protocol,
         principal: Principal,
     ) -> Result<Arc<Session>, Reason> {
-        let tenant = principal.tenant.clone();
-        let session = Session::connect(self, protocol, principal).await;
-        let outcome = session
-            .as_ref()
-            .map_or_else(Reason::attempt_outcome, |_| AttemptOutcome::Succeeded);
-        self.count_attempt(protocol, Some(&tenant), outcome);
-        session
+        let tenant = Some(principal.tenant.clone());
+        match Session::connect(self, protocol, principal).await {
+            Ok(session) => {
+                self.count_attempt(protocol, tenant.as_ref(), AttemptOutcome::Succeeded);
+                Ok(session)
+            }
+            Err(reason) => {
+                let error = AuthenticationError { tenant, reason };
+                self.connection_refused(protocol, &error);
+                Err(error.reason)
+            }
+        }
     }
 
-    /// Counts and logs an attempt to connect that failed before there was a principal.
+    /// Counts and logs an attempt to connect that failed. [`Pipeline::connect`] does so by itself.
     pub fn connection_refused(&self, protocol: Protocol, error: &AuthenticationError) {
         let reason = &error.reason;
         tracing::info!(
@@ -91,9 +95,10 @@ impl Pipeline {
 
     /// Ends a request that never became a message, because it could not be parsed or its sender is
     /// not known. It is logged; such refusals are not counted as messages (device contract §7.3).
-    pub fn refuse(&self, protocol: Protocol, reason: Reason) -> Outcome {
+    pub fn refuse(&self, protocol: Protocol, tenant: Option<&TenantId>, reason: Reason) -> Outcome {
         tracing::info!(
             protocol = protocol.type_name(),
+            tenant = tenant.map(TenantId::as_str),
             reason = reason.name(),
             status = reason.status(),
             "request refused"
@@ -118,10 +123,6 @@ impl Pipeline {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        Instant::now()
     }
 }
 

@@ -56,8 +56,8 @@ pub enum Reason {
     TenantDisabled,
     /// There is no such tenant.
     TenantUnknown,
-    /// The credentials are missing or not good; the text says no more than the device may know.
-    Unauthorized(&'static str),
+    /// The credentials are missing or not good.
+    Unauthorized(CredentialFault),
     /// The consumer can never process the message.
     UndeliverableHere,
 }
@@ -73,6 +73,17 @@ pub enum Rule {
     Encoding,
     /// The quality of service.
     Qos,
+}
+
+/// What is wrong with presented credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialFault {
+    /// They cannot be read.
+    Malformed,
+    /// There are none that apply.
+    Missing,
+    /// They were checked and are not good. Which part is not, nobody is told.
+    Wrong,
 }
 
 /// The condition under which a consumer rejected a message, as far as devices are told apart by it.
@@ -199,7 +210,9 @@ impl Reason {
             Self::Rejected(_, Some(description)) => description,
             Self::Rejected(_, None) => "consumer rejected the message",
             Self::TenantDisabled | Self::TenantUnknown => "tenant is disabled or not registered",
-            Self::Unauthorized(text) => text,
+            Self::Unauthorized(CredentialFault::Malformed) => "malformed credentials",
+            Self::Unauthorized(CredentialFault::Missing) => "no credentials presented",
+            Self::Unauthorized(CredentialFault::Wrong) => "bad credentials",
             Self::UndeliverableHere => {
                 "consumer declared message as undeliverable, it should not be redelivered"
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use weir_metrics::TenantMeters;
 
@@ -59,7 +60,7 @@ impl Session {
         let mut session = Self::new(pipeline, protocol, principal);
         let device = session.principal.device.clone();
         session.resolve(&device).await?;
-        session.meters.connected().opened(pipeline.now());
+        session.meters.connected().opened(Instant::now());
         session.is_connection = true;
         Ok(Arc::new(session))
     }
@@ -220,7 +221,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.is_connection {
-            self.meters.connected().closed(self.pipeline.now());
+            self.meters.connected().closed(Instant::now());
         }
     }
 }

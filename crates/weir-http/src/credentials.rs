@@ -5,12 +5,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use weir_core::{Presented, Reason, Rule};
-
-/// The text for a request that presents nothing this adapter can check.
-const NOT_PRESENTED: &str = "no credentials presented";
-/// The text, also core's, for a user name without a tenant.
-const MALFORMED: &str = "malformed credentials";
+use weir_core::{CredentialFault, Presented, Reason, Rule};
 
 /// Devices pad or do not pad; both are taken.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -35,7 +30,7 @@ impl Basic {
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, Reason> {
         let header = headers
             .get(AUTHORIZATION)
-            .ok_or(Reason::Unauthorized(NOT_PRESENTED))?
+            .ok_or(Reason::Unauthorized(CredentialFault::Missing))?
             .as_bytes();
         let blank = header.iter().position(|byte| *byte == b' ');
         let (scheme, credentials) = match blank {
@@ -44,12 +39,12 @@ impl Basic {
         };
         // Tokens are for later: a mechanism that does not apply leaves the request without any.
         if !scheme.eq_ignore_ascii_case(b"Basic") {
-            return Err(Reason::Unauthorized(NOT_PRESENTED));
+            return Err(Reason::Unauthorized(CredentialFault::Missing));
         }
         let mut decoded = BASE64
             .decode(credentials.trim_ascii())
             .map_err(|_| unreadable())?;
-        let malformed = || Reason::Unauthorized(MALFORMED);
+        let malformed = || Reason::Unauthorized(CredentialFault::Malformed);
         let colon = decoded.iter().position(|byte| *byte == b':');
         let password = decoded.split_off(colon.ok_or_else(malformed)? + 1);
         decoded.pop();
@@ -68,12 +63,6 @@ impl Basic {
 
 fn unreadable() -> Reason {
     Reason::BadRequest(Rule::Encoding, "malformed Authorization header".into())
-}
-
-/// Whether a request refused with this text is to be told how to authenticate: it presented nothing
-/// that could be verified, as opposed to something that was verified and failed (contract §2.4).
-pub(crate) fn invites_challenge(unauthorized: &str) -> bool {
-    matches!(unauthorized, NOT_PRESENTED | MALFORMED)
 }
 
 #[cfg(test)]
@@ -111,22 +100,23 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_verified_is_answered_with_a_challenge() {
+    fn what_cannot_be_verified_is_missing_or_malformed() {
         let missing = Basic::from_headers(&HeaderMap::new()).err();
-        assert_eq!(missing, Some(Reason::Unauthorized(NOT_PRESENTED)));
-        let cases: [(&[u8], &str); 5] = [
-            (b"Bearer e30.e30.e30", NOT_PRESENTED),
-            (b"Digest username=x", NOT_PRESENTED),
-            (b"B\xe4sic abc", NOT_PRESENTED),
+        assert_eq!(
+            missing,
+            Some(Reason::Unauthorized(CredentialFault::Missing))
+        );
+        let cases: [(&[u8], CredentialFault); 5] = [
+            (b"Bearer e30.e30.e30", CredentialFault::Missing),
+            (b"Digest username=x", CredentialFault::Missing),
+            (b"B\xe4sic abc", CredentialFault::Missing),
             // No colon; a user name that is not UTF-8.
-            (b"Basic YWJj", MALFORMED),
-            (b"Basic /zph", MALFORMED),
+            (b"Basic YWJj", CredentialFault::Malformed),
+            (b"Basic /zph", CredentialFault::Malformed),
         ];
-        for (header, text) in cases {
-            assert_eq!(parse(header), Err(Reason::Unauthorized(text)));
-            assert!(invites_challenge(text));
+        for (header, fault) in cases {
+            assert_eq!(parse(header), Err(Reason::Unauthorized(fault)));
         }
-        assert!(!invites_challenge("bad credentials"));
     }
 
     #[test]

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use weir_core::{Outcome, Reason, RejectCondition, Rule};
-
-use crate::credentials;
+use weir_core::{CredentialFault, Outcome, Reason, RejectCondition, Rule};
 
 /// Seconds after which a device may try a refused upload again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
@@ -108,8 +106,11 @@ impl Answer {
             | Reason::Rejected(RejectCondition::InternalError, _)
             | Reason::ShuttingDown => (Code::SERVICE_UNAVAILABLE, UNAVAILABLE.into()),
         };
-        let challenges =
-            matches!(reason, Reason::Unauthorized(text) if credentials::invites_challenge(text));
+        // Something that was verified and failed is not to be tried again (contract §2.4).
+        let challenges = matches!(
+            reason,
+            Reason::Unauthorized(CredentialFault::Missing | CredentialFault::Malformed)
+        );
         Self {
             challenges,
             retry: status.is_server_error() && phase == Phase::Upload,
@@ -226,17 +227,17 @@ mod tests {
         let foreign = "not authorized to upload data for device from other tenant";
         vec![
             (
-                Reason::Unauthorized("no credentials presented"),
+                Reason::Unauthorized(CredentialFault::Missing),
                 401,
                 Some("no credentials presented"),
             ),
             (
-                Reason::Unauthorized("malformed credentials"),
+                Reason::Unauthorized(CredentialFault::Malformed),
                 401,
                 Some("malformed credentials"),
             ),
             (
-                Reason::Unauthorized("bad credentials"),
+                Reason::Unauthorized(CredentialFault::Wrong),
                 401,
                 Some("bad credentials"),
             ),

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use weir_core::{
-    Endpoint, Outcome, Pipeline, Protocol, Qos, Reason, Received, Rule, Session, Target,
+    Endpoint, Outcome, Pipeline, Protocol, Qos, Reason, Received, Rule, Session, Target, TenantId,
     TraceContext,
 };
 
@@ -63,7 +63,11 @@ impl Front {
         let mut payload = Payload::new(incoming);
         let address = match Address::parse(head.uri.path()) {
             Ok(address) => address,
-            Err(reason) => return self.write(self.refuse(reason), &head, &mut payload).await,
+            Err(reason) => {
+                return self
+                    .write(self.refuse(None, reason), &head, &mut payload)
+                    .await;
+            }
         };
         if head.method == Method::OPTIONS {
             let answer = Answer::no_content(address.methods());
@@ -84,9 +88,9 @@ impl Front {
 
     /// Answers a request on a connection that is over the process's budget.
     pub(crate) fn overloaded(&self) -> Response<Full<Bytes>> {
-        let outcome = self
-            .pipeline
-            .refuse(Protocol::Http, Reason::InstanceConnectionsExceeded);
+        let outcome =
+            self.pipeline
+                .refuse(Protocol::Http, None, Reason::InstanceConnectionsExceeded);
         let answer = Answer::new(&outcome, Phase::Upload).closing();
         answer.into_response(&self.challenges)
     }
@@ -128,12 +132,12 @@ impl Front {
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
-        let basic = Basic::from_headers(headers).map_err(|reason| self.refuse(reason))?;
+        let basic = Basic::from_headers(headers).map_err(|reason| self.refuse(None, reason))?;
         let principal = self
             .pipeline
             .authenticate(Protocol::Http, basic.presented())
             .await
-            .map_err(|error| self.refuse(error.reason))?;
+            .map_err(|error| self.refuse(error.tenant.as_ref(), error.reason))?;
         Ok(self.pipeline.exchange(Protocol::Http, principal))
     }
 
@@ -150,8 +154,8 @@ impl Front {
     }
 
     /// Ends a request whose sender is not known.
-    fn refuse(&self, reason: Reason) -> Answer {
-        let outcome = self.pipeline.refuse(Protocol::Http, reason);
+    fn refuse(&self, tenant: Option<&TenantId>, reason: Reason) -> Answer {
+        let outcome = self.pipeline.refuse(Protocol::Http, tenant, reason);
         Answer::new(&outcome, Phase::Authentication)
     }
 

@@ -20,6 +20,8 @@ pub(crate) type LabelValues = Box<[Box<str>]>;
 
 type Series = BTreeMap<(Component, LabelValues), Cell>;
 
+type Tenants = BTreeMap<(Component, Box<str>), Arc<TenantMeters>>;
+
 /// All series of this process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -31,7 +33,7 @@ struct Inner {
     host: String,
     start: Instant,
     families: [RwLock<Series>; Name::ALL.len()],
-    tenants: RwLock<BTreeMap<(Component, Box<str>), Arc<TenantMeters>>>,
+    tenants: RwLock<Tenants>,
 }
 
 impl Metrics {

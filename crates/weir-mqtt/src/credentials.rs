@@ -1,11 +1,11 @@
 //! What a CONNECT says about who the device is.
 
-use weir_core::{Presented, Reason};
+use weir_core::{CredentialFault, Presented, Reason};
 
 use crate::codec::Connect;
 
-/// The text for a CONNECT that lacks user name or password.
-const MISSING: Reason = Reason::Unauthorized("malformed credentials");
+/// For a CONNECT that lacks user name or password.
+const MISSING: Reason = Reason::Unauthorized(CredentialFault::Missing);
 
 /// The credentials in `connect`. User name and password must both be there, in MQTT 5 too, which
 /// would allow either alone (device contract §3.2). Both may be empty: what that means is core's

@@ -13,7 +13,7 @@ use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use rmqtt_codec::types::{Publish, QoS};
 use rmqtt_codec::v5::PublishProperties;
-use weir_core::uplink::{Admitted, Published};
+use weir_core::uplink::{Admission, Admitted, Published};
 use weir_core::{Endpoint, Outcome, Qos, Reason, Received, Refusal, Rule, Session, TraceContext};
 
 use crate::address::{Address, Malformed, NoEndpoint};
@@ -33,7 +33,7 @@ pub(crate) struct Uplinks {
     row: VecDeque<Open>,
     /// The message that came last, if the registry has to be asked before it may go out. Until then
     /// nothing else is started: messages go out in the order in which they came.
-    admission: Option<Admission>,
+    admission: Option<Admitting>,
 }
 
 struct Open {
@@ -48,7 +48,7 @@ enum State {
     Refused(Refusal),
 }
 
-struct Admission {
+struct Admitting {
     reply: Reply,
     admitted: BoxFuture<'static, Result<Admitted, Outcome>>,
 }
@@ -96,10 +96,11 @@ impl Uplinks {
             Err(outcome) => return self.settle(reply, outcome),
         };
         match authenticated.try_admit() {
-            Ok(admitted) => self.admitted(cx, reply, admitted),
-            Err(unknown) => {
-                let admitted = Box::pin(unknown.admit());
-                self.admission = Some(Admission { reply, admitted });
+            Admission::Admitted(admitted) => self.admitted(cx, reply, Ok(admitted)),
+            Admission::Refused(outcome) => self.settle(reply, outcome),
+            Admission::Undecided(undecided) => {
+                let admitted = Box::pin(undecided.admit());
+                self.admission = Some(Admitting { reply, admitted });
             }
         }
     }

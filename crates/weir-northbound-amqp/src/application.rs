@@ -29,7 +29,7 @@ pub(crate) struct Application {
     login: Option<Login>,
     /// Set when logged in.
     user: Option<String>,
-    queue: mpsc::UnboundedReceiver<(Arc<Consumer>, Outgoing)>,
+    queue: mpsc::UnboundedReceiver<(Arc<Consumer>, Box<Outgoing>)>,
     queue_in: Queue,
     /// By slot; a detached link leaves its slot empty for the next one.
     links: Vec<Option<Link>>,
@@ -52,7 +52,7 @@ struct Link {
     node: Arc<Node>,
     consumer: Arc<Consumer>,
     /// Waiting for credit, oldest first.
-    waiting: VecDeque<Outgoing>,
+    waiting: VecDeque<Box<Outgoing>>,
     /// Messages sent; numbers their ids.
     sent: u64,
     /// The application wants its messages settled already.
@@ -276,7 +276,7 @@ impl Link {
                 message,
                 completion,
                 give_up_at,
-            } = outgoing;
+            } = *outgoing;
             if is_late {
                 completion.settle(Err(Reason::NoCredit), now);
                 continue;
@@ -366,7 +366,7 @@ impl Peer for Application {
 }
 
 /// Offers a message to the other consumers of its address.
-fn pass_on(node: &Node, outgoing: Outgoing) {
+fn pass_on(node: &Node, outgoing: Box<Outgoing>) {
     if let Err((outgoing, reason)) = node.dispatch(outgoing) {
         outgoing.completion.settle(Err(reason), Instant::now());
     }

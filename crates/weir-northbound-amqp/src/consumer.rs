@@ -18,8 +18,11 @@ pub(crate) struct Outgoing {
     pub(crate) give_up_at: Instant,
 }
 
+/// A message that was not taken, and why.
+pub(crate) type Refused = (Box<Outgoing>, Reason);
+
 /// The queue into an application's task: each message with the link it is for.
-pub(crate) type Queue = mpsc::UnboundedSender<(Arc<Consumer>, Outgoing)>;
+pub(crate) type Queue = mpsc::UnboundedSender<(Arc<Consumer>, Box<Outgoing>)>;
 
 /// A consumer link's place in its address: a budget, and the way into the task that owns the link.
 ///
@@ -64,7 +67,7 @@ impl Consumer {
     ///
     /// # Errors
     /// The message itself, if the queue is full or the link is gone.
-    pub(crate) fn offer(self: &Arc<Self>, outgoing: Outgoing) -> Result<(), (Outgoing, Reason)> {
+    pub(crate) fn offer(self: &Arc<Self>, outgoing: Box<Outgoing>) -> Result<(), Refused> {
         if self.gone.load(Ordering::Acquire) {
             return Err((outgoing, Reason::NoConsumer));
         }

@@ -11,7 +11,7 @@ use weir_core::{
 };
 
 use crate::config::Limits;
-use crate::consumer::{Consumer, Outgoing};
+use crate::consumer::{Consumer, Outgoing, Refused};
 
 /// The embedded northbound: the directory of all addresses. Clones share it.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Node {
     ///
     /// # Errors
     /// The message itself if nobody consumes, or nobody takes more at the moment.
-    pub(crate) fn dispatch(&self, outgoing: Outgoing) -> Result<(), (Outgoing, Reason)> {
+    pub(crate) fn dispatch(&self, outgoing: Box<Outgoing>) -> Result<(), Refused> {
         let consumers = self.consumers.load();
         let count = consumers.len();
         let start = if count > 1 {
@@ -135,11 +135,12 @@ impl Outlet for Node {
             (Delivery::settled(Ok(()), now), Completion::unobserved())
         };
         let give_up_at = now + self.outcome_timeout;
-        match self.dispatch(Outgoing {
+        let outgoing = Outgoing {
             message,
             completion,
             give_up_at,
-        }) {
+        };
+        match self.dispatch(Box::new(outgoing)) {
             Ok(()) => delivery,
             Err((_, reason)) => Delivery::settled(Err(reason), now),
         }

@@ -1,5 +1,7 @@
 //! The endpoint over real sockets: logins, links, and what each outcome means for the device.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

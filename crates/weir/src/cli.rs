@@ -116,7 +116,7 @@ fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let source = args
         .config
         .as_deref()
-        .unwrap_or(Path::new("the default configuration"));
+        .unwrap_or_else(|| Path::new("the default configuration"));
     writeln!(std::io::stdout(), "{} is valid", source.display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,18 @@ pub struct Authenticated {
     pub(super) record: Record,
 }
 
+/// What can be said of a message without asking the registry.
+#[derive(Debug)]
+#[must_use = "a message that was received has to end in an outcome"]
+pub enum Admission {
+    /// It may go out.
+    Admitted(Admitted),
+    /// It may not.
+    Refused(Outcome),
+    /// The registry has to be asked: see [`Authenticated::admit`].
+    Undecided(Authenticated),
+}
+
 /// The content type that says "there is no payload on purpose".
 const EMPTY_NOTIFICATION: &str = "application/vnd.eclipse-hono-empty-notification";
 /// What a payload without a content type is.
@@ -25,13 +37,13 @@ const OCTET_STREAM: ByteString = ByteString::from_static("application/octet-stre
 
 impl Authenticated {
     /// Admits the message if what the session knows is enough to decide.
-    ///
-    /// # Errors
-    /// The message itself, if the registry has to be asked: see [`Authenticated::admit`].
-    pub fn try_admit(self) -> Result<Result<Admitted, Outcome>, Self> {
+    pub fn try_admit(self) -> Admission {
         match self.record.session().known(self.record.device()) {
-            Some(origin) => Ok(self.decide(&origin)),
-            None => Err(self),
+            Some(origin) => match self.decide(&origin) {
+                Ok(admitted) => Admission::Admitted(admitted),
+                Err(outcome) => Admission::Refused(outcome),
+            },
+            None => Admission::Undecided(self),
         }
     }
 
@@ -42,8 +54,9 @@ impl Authenticated {
     /// The outcome, for the first check that fails.
     pub async fn admit(self) -> Result<Admitted, Outcome> {
         let this = match self.try_admit() {
-            Ok(decided) => return decided,
-            Err(this) => this,
+            Admission::Admitted(admitted) => return Ok(admitted),
+            Admission::Refused(outcome) => return Err(outcome),
+            Admission::Undecided(this) => this,
         };
         if let Err(reason) = this.check_content(ContentRule::BeforeAssertion) {
             return Err(this.record.refuse_uncounted(reason));

@@ -22,7 +22,7 @@ mod record;
 mod tests;
 
 pub use admitted::Admitted;
-pub use authenticated::Authenticated;
+pub use authenticated::{Admission, Authenticated};
 pub use outcome::{Outcome, Refusal};
 pub use published::Published;
 pub use received::{Endpoint, Received, Target};

@@ -10,11 +10,12 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
 use weir_metrics::{Metrics, Qos};
 
-use super::{Endpoint, Outcome, Received, Target};
+use super::{Admission, Endpoint, Outcome, Received, Target};
 use crate::{
-    Assertion, AssertionError, AuthId, Cached, Completion, CredentialType, Credentials, Delivery,
-    DeviceId, Downstream, LookupError, Northbound, Outlet, PasswordSecret, PasswordVerifier,
-    Pipeline, Presented, Protocol, Reason, Registry, Rule, Session, Tenant, TenantId,
+    Assertion, AssertionError, AuthId, Cached, Completion, CredentialFault, CredentialType,
+    Credentials, Delivery, DeviceId, Downstream, LookupError, Northbound, Outlet, PasswordSecret,
+    PasswordVerifier, Pipeline, Presented, Protocol, Reason, Registry, Rule, Session, Tenant,
+    TenantId,
 };
 
 /// One tenant `acme` with devices `4711` (user `sensor`), gateway `gw` (user `gw`) and `edge` behind
@@ -300,13 +301,8 @@ async fn addresses_name_whom_a_message_is_for() {
 async fn a_change_is_seen_by_the_next_message() {
     let fixture = fixture();
     let session = fixture.session(Protocol::Mqtt, "sensor").await;
-    assert!(
-        received(("", ""))
-            .authenticate(&session)
-            .unwrap()
-            .try_admit()
-            .is_ok()
-    );
+    let first = received(("", "")).authenticate(&session).unwrap();
+    assert!(matches!(first.try_admit(), Admission::Admitted(_)));
     let only_http = json!({"adapters": [{"type": "hono-http", "enabled": true}]});
     for (tenant, expected) in [
         (json!({"enabled": false}), (Reason::TenantDisabled, true)),
@@ -524,11 +520,11 @@ async fn the_first_check_that_fails_decides_who_may_log_in() {
             .map(|principal| principal.device.to_string())
             .map_err(|error| error.reason)
     };
-    let bad = Err(Reason::Unauthorized("bad credentials"));
+    let bad = Err(Reason::Unauthorized(CredentialFault::Wrong));
     assert_eq!(login("sensor@acme", b"secret").await, Ok("4711".to_owned()));
     assert_eq!(
         login("sensor", b"secret").await,
-        Err(Reason::Unauthorized("malformed credentials"))
+        Err(Reason::Unauthorized(CredentialFault::Malformed))
     );
     for (username, password) in [
         ("sensor@acme", "wrong"),

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use weir_core::CredentialFault;
+
 use super::*;
 
 const PACKET: Option<NonZeroU16> = NonZeroU16::new(7);
@@ -11,7 +13,7 @@ const PACKET: Option<NonZeroU16> = NonZeroU16::new(7);
 fn connections() {
     let rows = [
         // no credentials, malformed user name, wrong password, unknown tenant, ...
-        (Reason::Unauthorized("bad credentials"), 0x04, 0x86),
+        (Reason::Unauthorized(CredentialFault::Wrong), 0x04, 0x86),
         (Reason::TenantUnknown, 0x04, 0x86),
         (Reason::CredentialExpired, 0x04, 0x86),
         (Reason::TenantDisabled, 0x05, 0x87),

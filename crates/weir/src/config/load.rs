@@ -85,7 +85,7 @@ impl Config {
             None => String::new(),
         };
         let file = Source {
-            path: path.unwrap_or(Path::new("")),
+            path: path.unwrap_or_else(|| Path::new("")),
             text: &text,
         };
         let mut config: Self = toml::from_str(&text).map_err(|error| file.mistake(&error))?;
