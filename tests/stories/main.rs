@@ -13,7 +13,10 @@
 //! for the whole story ([`kit::story`]).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(clippy::print_stdout, reason = "the gateway's log belongs to a failed story")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the gateway's log belongs to a failed story"
+)]
 
 mod faults;
 mod hostile;

@@ -192,6 +192,9 @@ fn probes_and_metrics() {
             .unwrap();
         let kind = page.headers()["Content-Type"].to_str().unwrap().to_owned();
         assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+        let text = page.text().await.unwrap();
+        let unauthenticated = "hono_connections_unauthenticated{component_name=\"hono-mqtt\"";
+        assert!(text.contains(unauthenticated), "{text}");
         assert_eq!(
             client
                 .get(gateway.health("/else"))

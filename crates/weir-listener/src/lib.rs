@@ -51,7 +51,7 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// The operating system refused.
-    #[error("{name}: cannot listen on port {} of {}: {source}", address.port(), address.ip())]
+    #[error("{name}: cannot listen on port {} of {}", address.port(), address.ip())]
     Io {
         /// The listener's section in the configuration.
         name: &'static str,

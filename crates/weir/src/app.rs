@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline};
+use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline, Protocol};
 use weir_management::Management;
 use weir_metrics::Metrics;
 use weir_northbound_amqp::{Embedded, Endpoint};
@@ -103,6 +103,8 @@ impl App {
             on if on.enabled => Some(weir_mqtt::Adapter::build(on.clone(), pipeline).await?),
             _ => None,
         };
+        // Hono's adapters expose this series from the start, at 0.
+        let _ = metrics.unauthenticated_connections(Protocol::Mqtt.component());
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
         let drain = Duration::from_secs(config.drain_timeout);
         let app = Self {

@@ -78,8 +78,11 @@ pub(crate) fn begin_transfer(out: &mut BytesMut, transfer: TransferOut) -> usize
         put_uint(out, transfer.handle);
         if transfer.first {
             put_uint(out, transfer.delivery_id.0);
-            let [a, b, c, d] = transfer.delivery_id.0.to_be_bytes();
-            out.put_slice(&[0xa0, 4, a, b, c, d, 0x43]);
+            // The tag is the delivery-id in septets. Any octets are legal, but Qpid Proton for
+            // Python reads tags as UTF-8, which plain octets from 0x80 on are not.
+            let septet = |shift: u32| (transfer.delivery_id.0 >> shift) as u8 & 0x7f;
+            let [a, b, c, d, e] = [28, 21, 14, 7, 0].map(septet);
+            out.put_slice(&[0xa0, 5, a, b, c, d, e, 0x43]);
         } else {
             out.put_slice(&[0x40, 0x40, 0x40]);
         }

@@ -78,7 +78,7 @@ fn receiver(addresses: Addresses, secrets: &Secrets) -> String {
          receiver = connection.create_receiver('telemetry/{TENANT}', credit=10)\n\
          while True:\n\
          \x20   message = receiver.receive(timeout=None)\n\
-         \x20   print(message.properties, message.body)\n\
+         \x20   print(message.properties, bytes(message.body or b''))\n\
          \x20   receiver.accept()\n\
          EOF",
         addresses.amqp

@@ -1,0 +1,157 @@
+"""A gateway: the release binary in a process of its own, on free ports, with a folder of its own."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .device import Device
+from .wait import DEADLINE, until
+
+ROOT = Path(__file__).parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BINARY = Path(os.environ.get("WEIR", TARGET / "release" / "weir"))
+
+LISTENERS = ["http", "mqtt", "northbound.amqp", "management", "health"]
+SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def environment(settings):
+    """The environment of a `weir` with some settings, keys as in the file: `http.port`."""
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("WEIR")}
+    # Every listener takes a free port of its own.
+    settings = {f"{listener}.port": 0 for listener in LISTENERS} | settings
+    changed = {f"WEIR__{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
+    return inherited | changed
+
+
+def weir(*arguments, **settings):
+    """Runs a command of the binary to its end."""
+    command, options = [str(BINARY), *arguments], {"capture_output": True, "text": True}
+    return subprocess.run(command, env=environment(settings), timeout=DEADLINE, **options)
+
+
+class Gateway:
+    """A running `weir serve`."""
+
+    def __init__(self, folder, **settings):
+        settings = {"data_dir": folder / "data", "log.format": "json", **settings}
+        self.environment = environment(settings)
+        self.log = folder / "weir.log"
+        with self.log.open("w") as log:
+            command = [str(BINARY), "serve"]
+            self.process = subprocess.Popen(
+                command, env=self.environment, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self.addresses = {}
+        try:
+            until("its listeners", self._listens)
+            until("readiness", self.is_ready)
+        except BaseException:
+            self._kill()
+            raise
+
+    def _listens(self):
+        assert self.process.poll() is None, self.log.read_text()
+        # The last line may not be complete yet.
+        for line in self.log.read_text().split("\n")[:-1]:
+            entry = json.loads(line)
+            if entry["message"] == "listening":
+                host, _, port = entry["address"].rpartition(":")
+                self.addresses[entry["listener"]] = (host, int(port))
+        return self.addresses.keys() >= set(LISTENERS)
+
+    def address(self, listener):
+        """Host and port of a listener."""
+        return self.addresses[listener]
+
+    def url(self, listener, path):
+        """The URL of a path on a listener."""
+        host, port = self.address(listener)
+        return f"http://{host}:{port}{path}"
+
+    def is_ready(self):
+        """What `/readiness` says; not ready also if nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url("health", "/readiness")) as answer:
+                return answer.status == 200
+        except urllib.error.URLError:
+            return False
+
+    def login(self, account):
+        """User and password, as the gateway's own command tells them."""
+        command = [str(BINARY), "secret", account]
+        told = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True)
+        user, _, password = told.stdout.strip().partition(":")
+        return user, password
+
+    def manage(self, method, path, body):
+        """One request to the management API, which has to succeed."""
+        login = base64.b64encode(":".join(self.login("operator")).encode()).decode()
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        url, data = self.url("management", f"/v1{path}"), json.dumps(body).encode()
+        request = urllib.request.Request(url, data, headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return answer.status
+
+    def create_tenant(self, tenant, **settings):
+        """Registers a tenant."""
+        assert self.manage("POST", f"/tenants/{tenant}", settings) == 201
+
+    def create_device(self, tenant, name, **settings):
+        """Registers a device and gives it a password."""
+        assert self.manage("POST", f"/devices/{tenant}/{name}", settings) == 201
+        password = f"secret of {name}"
+        secrets = [{"pwd-plain": password}]
+        credentials = [{"type": "hashed-password", "auth-id": name, "secrets": secrets}]
+        assert self.manage("PUT", f"/credentials/{tenant}/{name}", credentials) == 204
+        return Device(self, tenant, name, password)
+
+    def metrics(self, name, **wanted):
+        """The samples of a series that have the wanted labels: all labels and the value of each."""
+        with urllib.request.urlopen(self.url("health", "/prometheus")) as answer:
+            assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            page = answer.read().decode()
+        found = []
+        for line in page.splitlines():
+            if line.startswith("#"):
+                continue
+            series, labels, value = SAMPLE.match(line).groups()
+            labels = dict(LABEL.findall(labels))
+            if series == name and wanted.items() <= labels.items():
+                found.append((labels, float(value)))
+        return found
+
+    def total(self, name, **wanted):
+        """The sum of those samples."""
+        return sum(value for _, value in self.metrics(name, **wanted))
+
+    def terminate(self):
+        """Tells it to stop."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def stopped(self):
+        """Waits until it has stopped; it has to say that all went well."""
+        status = self.process.wait(timeout=DEADLINE)
+        log = self.log.read_text()
+        assert status == 0, f"exit status {status}\n{log}"
+        assert "panicked" not in log and '"level":"ERROR"' not in log, log
+
+    def close(self):
+        """Stops it, if a story has not done so."""
+        if self.process.poll() is None:
+            self.terminate()
+            try:
+                self.stopped()
+            finally:
+                self._kill()
+
+    def _kill(self):
+        self.process.kill()
+        self.process.wait()

@@ -1,0 +1,86 @@
+# Every command a developer of Weir needs; the gate calls the same ones. `just` comes from
+# `cargo install just` or `pip install rust-just`.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+set positional-arguments
+
+# List the commands
+default:
+    @just --list --unsorted
+
+# Everything that has to be right before a change goes in
+ci:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for step in lint test interop docs deny; do
+      echo
+      echo "=== $step"
+      SECONDS=0
+      just "$step" || { echo "=== $step FAILED after $SECONDS s" >&2; exit 1; }
+      echo "=== $step passed in $SECONDS s"
+    done
+
+# Format all sources
+fmt:
+    cargo fmt --all
+
+# Check format and lints, and that the AMQP engine does no I/O
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    tree=$(cargo tree -p weir-amqp-engine -e normal --prefix none); ! grep '^tokio' <<<"$tree"
+
+# Run the tests, all or some: `just test -p weir-core ttl`
+test *arguments:
+    cargo test "$@"
+
+# Build the documentation of the sources, private items too, with warnings denied
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# Check licences, forbidden crates and where crates come from; installs cargo-deny if it is missing
+deny:
+    cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny --version 0.20.2
+    cargo deny check bans licenses sources
+
+# Build the binary that is shipped
+build:
+    cargo build --release -p weir
+
+# See messages go all the way through a gateway
+demo: build
+    "${CARGO_TARGET_DIR:-target}/release/weir" demo
+
+# Measure the gateway beside mosquitto, which is installed if it is missing
+bench *arguments: build
+    PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || interop/install mosquitto
+    cargo run --release -p weir-bench -- "$@"
+
+# Tell all stories with real clients (curl, mosquitto_pub, Qpid Proton, rhea), or some: `just interop interop -k ttl`
+interop *arguments: build interop-install
+    interop/.venv/bin/python -B -m pytest -c interop/pytest.ini --rootdir interop --basetemp interop/work "${@:-interop}"
+
+# Install what the stories use: Debian packages, and a folder each for Python and JavaScript
+interop-install:
+    interop/install
+
+# Stories: every field of a message as applications get it
+interop-messages: (interop "interop/test_messages.py")
+
+# Stories: what an application says is what the device is told
+interop-dispositions: (interop "interop/test_dispositions.py")
+
+# Stories: login, addresses, credit, competing consumers
+interop-links: (interop "interop/test_links.py")
+
+# Stories: what was sent is what was counted
+interop-metrics: (interop "interop/test_metrics.py")
+
+# Stories: applications that are killed
+interop-crash: (interop "interop/test_crash.py")
+
+# Stories: starting with a mistake, stopping without one
+interop-stop: (interop "interop/test_stop.py")
+
+# Stories: the demonstration and the commands it prints
+interop-demo: (interop "interop/test_demo.py")
