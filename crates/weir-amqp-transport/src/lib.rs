@@ -1,6 +1,6 @@
 //! What both AMQP sides share: the task that drives one engine over one socket.
 //!
-//! * [`drive`] runs a [`Connection`](weir_amqp_engine::Connection) over a [`Transport`] until it is
+//! * [`drive()`] runs a [`Connection`](weir_amqp_engine::Connection) over a [`Transport`] until it is
 //!   over: it reads, feeds the engine, hands its events to a [`Peer`], lets the peer send, writes.
 //! * [`Peer`] is what sits on a connection and decides: it answers events and gives the engine what
 //!   there is to send.

@@ -4,7 +4,7 @@
 //! Applications log in with SASL PLAIN, attach receivers to `telemetry/{tenant}` and
 //! `event/{tenant}` and settle what they get; what they say reaches the device.
 //!
-//! * [`Embedded`] implements core's `Northbound`: an outlet per tenant and endpoint, a [`Node`] each,
+//! * [`Embedded`] implements core's `Northbound`: an outlet per tenant and endpoint, each a `Node`,
 //!   which hands every message to one of its competing consumers.
 //! * [`Endpoint`] listens and runs one task per application, which owns the connection's links
 //!   (`application.rs`). A message waits in its link's bounded queue until there is credit, at most
@@ -13,8 +13,6 @@
 //!
 //! A consumer that dies ends all its open deliveries at once; one that never settles is given up on,
 //! its delivery settled as released.
-//!
-//! [`Node`]: node::Node
 
 #![forbid(unsafe_code)]
 

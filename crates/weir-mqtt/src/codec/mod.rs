@@ -1,6 +1,6 @@
 //! The wire format: packets in, packets out, for both versions of the protocol.
 //!
-//! [`connect`] reads the first packet and tells the version; [`Codec`] then reads and writes in
+//! [`connect()`] reads the first packet and tells the version; [`Codec`] then reads and writes in
 //! that version. Decoding itself is `rmqtt-codec`'s. Here is what that crate leaves to its users:
 //!
 //! * A packet is handed over only when it is there in full, and its announced length is held
