@@ -1,6 +1,5 @@
 //! A client that receives from one address.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -34,18 +33,23 @@ pub struct ConsumerOptions {
 /// Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Consumer {
-    messages: mpsc::Receiver<Received>,
+    messages: mpsc::UnboundedReceiver<Received>,
     _open: DropGuard,
 }
 
-/// A message and the means to settle it.
+/// A message and the means to settle it. Dropped without that, its delivery stays open.
 #[derive(Debug)]
 pub struct Received {
     delivery: DeliveryId,
     /// The message as it came, sections and all.
     pub message: Bytes,
-    settlements: mpsc::UnboundedSender<(DeliveryId, Outcome)>,
+    done: mpsc::UnboundedSender<Done>,
+    is_done: bool,
 }
+
+/// The application is done with a delivery: with an outcome, or without one.
+#[derive(Debug)]
+struct Done(DeliveryId, Option<Outcome>);
 
 /// Why a consumer could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +98,12 @@ impl Consumer {
         options: ConsumerOptions,
     ) -> Result<Self, ConnectError> {
         let io = |source| ConnectError::Io { address, source };
-        let stream = TcpStream::connect(address).await.map_err(io)?;
+        let connect = TcpStream::connect(address);
+        let late = |_| ConnectError::TimedOut(ATTACH_TIMEOUT);
+        let stream = tokio::time::timeout(ATTACH_TIMEOUT, connect)
+            .await
+            .map_err(late)?;
+        let stream = stream.map_err(io)?;
         stream.set_nodelay(true).map_err(io)?;
         let sasl = ClientSasl::Plain {
             username: options.username,
@@ -105,8 +114,8 @@ impl Consumer {
             ..Config::default()
         };
         let connection = Connection::client(config, sasl, Instant::now());
-        let (to_application, messages) = mpsc::channel(options.credit.max(1) as usize);
-        let (settlements, from_application) = mpsc::unbounded_channel();
+        let (to_application, messages) = mpsc::unbounded_channel();
+        let (done_in, done) = mpsc::unbounded_channel();
         let (attached, is_attached) = oneshot::channel();
         let peer = ConsumerPeer {
             address: options.address,
@@ -115,10 +124,9 @@ impl Consumer {
             link: None,
             attached: Some(attached),
             messages: to_application,
-            overflow: VecDeque::new(),
-            settlements: from_application,
-            settlements_sender: settlements,
-            settled: 0,
+            done,
+            done_in,
+            since_credit: 0,
         };
         let stop = CancellationToken::new();
         tokio::spawn(drive(stream, connection, peer, stop.clone()));
@@ -133,7 +141,7 @@ impl Consumer {
                 reason: CloseReason::TransportLost,
                 error: None,
             }),
-            Err(_) => Err(ConnectError::TimedOut(ATTACH_TIMEOUT)),
+            Err(late_answer) => Err(late(late_answer)),
         }
     }
 
@@ -145,9 +153,22 @@ impl Consumer {
 
 impl Received {
     /// Tells the server what became of the message.
-    pub fn settle(self, outcome: Outcome) {
+    pub fn settle(mut self, outcome: Outcome) {
+        self.done(Some(outcome));
+    }
+
+    fn done(&mut self, outcome: Option<Outcome>) {
+        self.is_done = true;
         // A connection that is over has no delivery left to settle.
-        let _ = self.settlements.send((self.delivery, outcome));
+        let _ = self.done.send(Done(self.delivery, outcome));
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.done(None);
+        }
     }
 }
 
@@ -157,13 +178,13 @@ struct ConsumerPeer {
     session: Option<SessionId>,
     link: Option<LinkId>,
     attached: Option<oneshot::Sender<Result<(), ConnectError>>>,
-    messages: mpsc::Sender<Received>,
-    /// Messages that came while the application was slow; never more than the credit.
-    overflow: VecDeque<Received>,
-    settlements: mpsc::UnboundedReceiver<(DeliveryId, Outcome)>,
-    settlements_sender: mpsc::UnboundedSender<(DeliveryId, Outcome)>,
-    /// Settled since credit was granted last.
-    settled: u32,
+    /// Holds no more than credit has been given for; credit is given for what the application is done
+    /// with.
+    messages: mpsc::UnboundedSender<Received>,
+    done: mpsc::UnboundedReceiver<Done>,
+    done_in: mpsc::UnboundedSender<Done>,
+    /// Deliveries the application has done with since credit was given last.
+    since_credit: u32,
 }
 
 impl ConsumerPeer {
@@ -171,17 +192,6 @@ impl ConsumerPeer {
         if let Some(attached) = self.attached.take() {
             // Nobody waits any more after the time-out.
             let _ = attached.send(result);
-        }
-    }
-
-    fn forward(&mut self) {
-        while let Some(message) = self.overflow.pop_front() {
-            if let Err(error) = self.messages.try_send(message) {
-                if let mpsc::error::TrySendError::Full(message) = error {
-                    self.overflow.push_front(message);
-                }
-                return;
-            }
         }
     }
 }
@@ -199,21 +209,18 @@ impl Peer for ConsumerPeer {
             }
             Event::Attached { .. } => self.answer(Ok(())),
             Event::Message {
-                delivery,
-                message,
-                settled,
-                ..
+                delivery, message, ..
             } => {
-                let settlements = self.settlements_sender.clone();
-                self.overflow.push_back(Received {
+                let received = Received {
                     delivery,
                     message,
-                    settlements,
-                });
-                self.settled += u32::from(settled);
-                self.forward();
+                    done: self.done_in.clone(),
+                    is_done: false,
+                };
+                // An application that has gone takes the connection with it.
+                let _ = self.messages.send(received);
             }
-            Event::Detached { error, .. } => {
+            Event::Detached { error, .. } | Event::SessionEnded { error, .. } => {
                 self.answer(Err(ConnectError::Refused { error }));
                 connection.close(now, None);
             }
@@ -224,17 +231,25 @@ impl Peer for ConsumerPeer {
         }
     }
 
-    fn poll_progress(&mut self, cx: &mut Context<'_>, _now: Instant, link: &mut Connection<()>) {
-        let Some(id) = self.link else { return };
-        while let Poll::Ready(Some((delivery, outcome))) = self.settlements.poll_recv(cx) {
-            link.settle(id, delivery, &outcome);
-            self.settled += 1;
+    fn poll_progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        _now: Instant,
+        connection: &mut Connection<()>,
+    ) {
+        let Some(link) = self.link else {
+            return;
+        };
+        while let Poll::Ready(Some(Done(delivery, outcome))) = self.done.poll_recv(cx) {
+            if let Some(outcome) = outcome {
+                connection.settle(link, delivery, &outcome);
+            }
+            self.since_credit += 1;
         }
-        self.forward();
         // Half of the credit at a time: a flow per message would cost as much as the message.
-        if self.settled > 0 && self.settled >= self.credit / 2 {
-            self.settled = 0;
-            link.grant_credit(id, self.credit);
+        if self.since_credit > 0 && self.since_credit >= self.credit / 2 {
+            self.since_credit = 0;
+            connection.grant_credit(link, self.credit);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,6 +19,8 @@ const READ_ROOM: usize = 16 * 1024;
 /// While this much waits to be written nothing more is read: a peer that does not take our answers
 /// gets no more of them.
 const WRITE_BACKLOG: usize = 512 * 1024;
+/// How long a peer may take to read the last words of a connection that is over.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rounds of one poll before other tasks get their turn.
 const ROUNDS: usize = 32;
 
@@ -88,6 +90,8 @@ pub async fn drive<S: Transport, P: Peer>(
         peer,
         input: BytesMut::new(),
         at_eof: false,
+        is_write_dead: false,
+        flush_until: None,
         gathered: false,
         stop: Some(Box::pin(stop.cancelled_owned())),
         timer: None,
@@ -103,6 +107,10 @@ struct Drive<S, P: Peer> {
     /// Received bytes that are not a whole frame yet.
     input: BytesMut,
     at_eof: bool,
+    /// Nothing can be written any more; what the peer has sent before is still read.
+    is_write_dead: bool,
+    /// How long the last words of a connection that is over may take.
+    flush_until: Option<Pin<Box<Sleep>>>,
     /// Whether this task has already stepped back once before its next write.
     gathered: bool,
     stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -116,8 +124,12 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         for _ in 0..ROUNDS {
             let now = Instant::now();
             let mut moved = self.poll_timer(cx, now);
-            moved |= self.poll_read(cx, now);
+            moved |= self.poll_read(cx);
             self.feed(now);
+            if self.at_eof {
+                // Everything that came before has been handled.
+                self.lost(now);
+            }
             let before = self.connection.output().len();
             self.peer.poll_progress(cx, now, &mut self.connection);
             self.handle_events(now);
@@ -127,8 +139,8 @@ impl<S: Transport, P: Peer> Drive<S, P> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            moved |= self.poll_write(cx, now);
-            if self.connection.is_closed() && self.connection.output().is_empty() {
+            moved |= self.poll_write(cx);
+            if self.connection.is_closed() && self.poll_flushed(cx).is_ready() {
                 return self.poll_shutdown(cx);
             }
             if !moved {
@@ -180,7 +192,7 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         let is_behind = self.connection.output().len() > WRITE_BACKLOG;
         if self.at_eof || is_behind || !self.connection.wants_input() {
             return false;
@@ -193,15 +205,19 @@ impl<S: Transport, P: Peer> Drive<S, P> {
                 true
             }
             Poll::Ready(_) => {
-                self.lost(now);
+                self.at_eof = true;
                 true
             }
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let output = self.connection.output();
         if output.is_empty() {
+            return false;
+        }
+        if self.is_write_dead {
+            output.clear();
             return false;
         }
         match Pin::new(&mut self.stream).poll_write(cx, output) {
@@ -211,17 +227,32 @@ impl<S: Transport, P: Peer> Drive<S, P> {
                 true
             }
             Poll::Ready(_) => {
-                self.lost(now);
+                // Dispositions that came before this may still wait to be read; reading will tell
+                // when there are no more.
+                self.is_write_dead = true;
+                output.clear();
                 true
             }
         }
     }
 
-    /// The socket is no use any more: nothing more comes and nothing more can be written.
+    /// Nothing more comes: the connection is over, whatever its peer was about to say.
     fn lost(&mut self, now: Instant) {
-        self.at_eof = true;
         self.connection.handle_eof(now);
+        self.handle_events(now);
         self.connection.output().clear();
+    }
+
+    /// Whether the last words are out. A peer that does not read them is not waited for long.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connection.output().is_empty() {
+            return Poll::Ready(());
+        }
+        let patience = || Box::pin(tokio::time::sleep(FLUSH_TIMEOUT));
+        self.flush_until
+            .get_or_insert_with(patience)
+            .as_mut()
+            .poll(cx)
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {

@@ -30,6 +30,7 @@ mod cached;
 mod credentials;
 mod device;
 mod id;
+mod log_limit;
 mod northbound;
 mod password;
 mod pipeline;
@@ -48,6 +49,7 @@ pub use cached::Cached;
 pub use credentials::{CredentialType, Credentials};
 pub use device::{Assertion, Device, DeviceStatus};
 pub use id::{AuthId, DeviceId, TenantId};
+pub use log_limit::{LogLimit, shorten};
 pub use northbound::{
     Completion, Defaults, Delivery, Disposition, Downstream, Northbound, Outlet, Settled,
 };

@@ -153,9 +153,15 @@ pub struct Defaults {
     pub properties: Vec<(String, Value)>,
 }
 
-/// Names of AMQP 1.0 header and properties fields that a default must not set (contract:
-/// northbound, message format).
-const RESERVED: [&str; 15] = [
+/// Names that a default must not set: the gateway's own, and fields of AMQP 1.0's header and
+/// properties (northbound contract §1.4).
+const RESERVED: [&str; 20] = [
+    // What the gateway itself says of a message must not be overridden.
+    "device_id",
+    "orig_adapter",
+    "orig_address",
+    "qos",
+    "ttd",
     "absolute-expiry-time",
     "correlation-id",
     "creation-time",
@@ -217,7 +223,7 @@ mod tests {
     #[test]
     fn the_devices_defaults_win_and_reserved_names_are_dropped() {
         let merged = merge(
-            &json!({"importance": "low", "unit": "kWh", "ttl": 60, "subject": "no"}),
+            &json!({"importance": "low", "unit": "kWh", "ttl": 60, "subject": "no", "qos": 7}),
             &json!({"importance": "high", "content-type": "text/plain", "to": "elsewhere"}),
         );
         assert_eq!(merged.ttl, Some(60));

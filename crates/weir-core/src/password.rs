@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::RngExt as _;
 use sha2::{Sha256, Sha512};
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// How a password's hash was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,12 +140,15 @@ const REMEMBERED_SECRETS: u64 = 100_000;
 /// Checks passwords against hashes.
 ///
 /// bcrypt at cost 10 takes 72 ms: it runs on the blocking threads, as many at a time as there are
-/// processors less one, and what was found good is remembered by a keyed hash, so that a storm of
-/// reconnecting devices does not take the gateway down. Clones share memory and queue.
+/// processors less one, one check per hash at a time, and what was found good is remembered by a
+/// keyed hash, so that neither a storm of reconnecting devices nor a guesser takes the gateway down.
+/// Clones share memory and queue.
 #[derive(Clone)]
 pub struct PasswordVerifier {
     key: Arc<[u8; 32]>,
     remembered: moka::sync::Cache<[u8; 32], ()>,
+    /// One line for each hash that is checked expensively.
+    lines: moka::sync::Cache<[u8; 32], Arc<Mutex<()>>>,
     slots: Arc<Semaphore>,
 }
 
@@ -157,6 +160,10 @@ impl PasswordVerifier {
             remembered: moka::sync::Cache::builder()
                 .max_capacity(REMEMBERED_SECRETS)
                 .time_to_live(REMEMBERED)
+                .build(),
+            lines: moka::sync::Cache::builder()
+                .max_capacity(REMEMBERED_SECRETS)
+                .time_to_idle(REMEMBERED)
                 .build(),
             slots: Arc::new(Semaphore::new(parallel.max(1))),
         }
@@ -175,7 +182,6 @@ impl PasswordVerifier {
         }
         for secret in usable() {
             if self.matches(secret, password).await {
-                self.remembered.insert(self.tag(secret, password), ());
                 return true;
             }
         }
@@ -183,8 +189,20 @@ impl PasswordVerifier {
     }
 
     async fn matches(&self, secret: &PasswordSecret, password: &[u8]) -> bool {
+        let tag = self.tag(secret, password);
         if secret.function != HashFunction::Bcrypt {
-            return secret.matches(password);
+            let is_good = secret.matches(password);
+            if is_good {
+                self.remembered.insert(tag, ());
+            }
+            return is_good;
+        }
+        // Whoever guesses one device's password waits in that device's line, and a storm of one
+        // device's reconnects is checked once; the others take turns with it.
+        let line = self.lines.get_with(self.tag(secret, b""), Arc::default);
+        let _turn = line.lock().await;
+        if self.remembered.contains_key(&tag) {
+            return true;
         }
         // The semaphore is never closed, so an error cannot occur; refusing is the safe answer.
         let Ok(slot) = self.slots.clone().acquire_owned().await else {
@@ -192,11 +210,15 @@ impl PasswordVerifier {
         };
         let (secret, password) = (secret.clone(), password.to_vec());
         let check = move || {
-            let good = secret.matches(&password);
+            let is_good = secret.matches(&password);
             drop(slot);
-            good
+            is_good
         };
-        tokio::task::spawn_blocking(check).await.unwrap_or(false)
+        let is_good = tokio::task::spawn_blocking(check).await.unwrap_or(false);
+        if is_good {
+            self.remembered.insert(tag, ());
+        }
+        is_good
     }
 
     /// What is remembered of a good pair of hash and password: neither can be had from it.
@@ -278,6 +300,49 @@ mod tests {
         let known = "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=";
         assert!(secret(HashFunction::Sha256, known, b"").matches(b"secret"));
         assert!(!secret(HashFunction::Sha256, known, b"salt").matches(b"secret"));
+    }
+
+    #[tokio::test]
+    async fn a_guesser_waits_in_a_line_of_his_own() {
+        let verifier = PasswordVerifier::new(1);
+        let now = OffsetDateTime::now_utc();
+        let bcrypt = |password: &str| {
+            [secret(
+                HashFunction::Bcrypt,
+                &bcrypt::hash(password, 4).unwrap(),
+                b"",
+            )]
+        };
+        let (victim, other) = (bcrypt("victim"), bcrypt("other"));
+        // Nobody can check anything while the only slot is taken.
+        let slot = verifier.slots.clone().acquire_owned().await.unwrap();
+        let guesses: Vec<_> = (0..50)
+            .map(|guess| {
+                let (verifier, victim) = (verifier.clone(), victim.clone());
+                let check = async move {
+                    verifier
+                        .verify(&victim, format!("guess {guess}").as_bytes(), now)
+                        .await
+                };
+                tokio::spawn(check)
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let mut good = tokio::spawn({
+            let verifier = verifier.clone();
+            async move { verifier.verify(&other, b"other", now).await }
+        });
+        tokio::task::yield_now().await;
+        drop(slot);
+        assert!((&mut good).await.unwrap());
+        let done = guesses.iter().filter(|guess| guess.is_finished()).count();
+        assert!(
+            done <= 2,
+            "{done} guesses were checked before another device's password"
+        );
+        for guess in guesses {
+            assert!(!guess.await.unwrap());
+        }
     }
 
     #[tokio::test]

@@ -1,14 +1,19 @@
 //! What an adapter holds of the core.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use weir_metrics::{AttemptOutcome, Metrics};
 
 use crate::authentication::authenticate;
 use crate::{
-    AuthenticationError, Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol,
-    Reason, Registry, Session, TenantId,
+    AuthenticationError, LogLimit, Northbound, Outcome, PasswordVerifier, Presented, Principal,
+    Protocol, Reason, Registry, Session, TenantId, shorten,
 };
+
+/// What those can cause who have not logged in is told a few times a second.
+static REFUSED_CONNECTIONS: LogLimit = LogLimit::new();
+static REFUSED_REQUESTS: LogLimit = LogLimit::new();
 
 /// The shared path of all protocols: who a device is, and the way of its messages.
 ///
@@ -78,13 +83,17 @@ impl Pipeline {
     /// Counts and logs an attempt to connect that failed. [`Pipeline::connect`] does so by itself.
     pub fn connection_refused(&self, protocol: Protocol, error: &AuthenticationError) {
         let reason = &error.reason;
-        tracing::info!(
-            protocol = protocol.type_name(),
-            tenant = error.tenant.as_ref().map(TenantId::as_str),
-            reason = reason.name(),
-            status = reason.status(),
-            "connection refused"
-        );
+        if let Some(unlogged) = REFUSED_CONNECTIONS.admit(Instant::now()) {
+            tracing::info!(
+                protocol = protocol.type_name(),
+                tenant = error.tenant.as_ref().map(TenantId::as_str),
+                reason = reason.name(),
+                status = reason.status(),
+                text = shorten(reason.text()),
+                unlogged,
+                "connection refused"
+            );
+        }
         self.count_attempt(protocol, error.tenant.as_ref(), reason.attempt_outcome());
     }
 
@@ -96,13 +105,17 @@ impl Pipeline {
     /// Ends a request that never became a message, because it could not be parsed or its sender is
     /// not known. It is logged; such refusals are not counted as messages (device contract §7.3).
     pub fn refuse(&self, protocol: Protocol, tenant: Option<&TenantId>, reason: Reason) -> Outcome {
-        tracing::info!(
-            protocol = protocol.type_name(),
-            tenant = tenant.map(TenantId::as_str),
-            reason = reason.name(),
-            status = reason.status(),
-            "request refused"
-        );
+        if let Some(unlogged) = REFUSED_REQUESTS.admit(Instant::now()) {
+            tracing::info!(
+                protocol = protocol.type_name(),
+                tenant = tenant.map(TenantId::as_str),
+                reason = reason.name(),
+                status = reason.status(),
+                text = shorten(reason.text()),
+                unlogged,
+                "request refused"
+            );
+        }
         Outcome::refused(reason, false)
     }
 

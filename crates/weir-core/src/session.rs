@@ -8,7 +8,7 @@ use weir_metrics::TenantMeters;
 
 use crate::{
     Assertion, AssertionError, Cached, Defaults, DeviceId, Endpoint, LookupError, Outcome, Outlet,
-    Pipeline, Principal, Protocol, Reason, Tenant,
+    Pipeline, Principal, Protocol, Reason, Tenant, shorten,
 };
 
 /// Edge devices a gateway's session remembers. When there are more, it starts anew.
@@ -59,7 +59,7 @@ impl Session {
     ) -> Result<Arc<Self>, Reason> {
         let mut session = Self::new(pipeline, protocol, principal);
         let device = session.principal.device.clone();
-        session.resolve(&device).await?;
+        session.resolve(&device, || Ok(())).await?;
         session.meters.connected().opened(Instant::now());
         session.is_connection = true;
         Ok(Arc::new(session))
@@ -107,6 +107,7 @@ impl Session {
             device = principal.device.as_str(),
             reason = reason.name(),
             status = reason.status(),
+            text = shorten(reason.text()),
             "request refused"
         );
         let terminal = reason.is_terminal(true);
@@ -132,9 +133,15 @@ impl Session {
         origin.filter(|origin| !origin.is_stale()).cloned()
     }
 
-    /// Asks the registry for `device`, in Hono's order: the registration first, then the tenant.
-    pub(crate) async fn resolve(&self, device: &DeviceId) -> Result<Arc<Origin>, Reason> {
+    /// Asks the registry for `device`, in Hono's order: the registration first, then what `between`
+    /// checks, then the tenant.
+    pub(crate) async fn resolve(
+        &self,
+        device: &DeviceId,
+        between: impl FnOnce() -> Result<(), Reason>,
+    ) -> Result<Arc<Origin>, Reason> {
         let assertion = self.assert(device).await?;
+        between()?;
         let tenant = self.tenant().await?;
         let defaults = Arc::new(Defaults::merge(&tenant.defaults, &assertion.defaults));
         let origin = Origin {

@@ -133,10 +133,12 @@ impl Front {
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
         let basic = Basic::from_headers(headers).map_err(|reason| self.refuse(None, reason))?;
-        let principal = self
+        let check = self
             .pipeline
-            .authenticate(Protocol::Http, basic.presented())
+            .authenticate(Protocol::Http, basic.presented());
+        let principal = tokio::time::timeout(self.patience, check)
             .await
+            .map_err(|_| self.refuse(None, Reason::RegistryUnavailable))?
             .map_err(|error| self.refuse(error.tenant.as_ref(), error.reason))?;
         Ok(self.pipeline.exchange(Protocol::Http, principal))
     }

@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -147,7 +148,8 @@ impl Listener {
                 stream,
                 peer,
                 permit,
-                stop: stop.clone(),
+                // Of its own, so that looking at it takes no lock that all connections share.
+                stop: stop.child_token(),
             };
             let tasks = if is_served { &mut served } else { &mut refused };
             tasks.spawn(serve(connection));
@@ -173,8 +175,9 @@ impl Listener {
     ) -> Option<(TcpStream, SocketAddr)> {
         match accepted {
             Ok((stream, peer)) => {
-                // Fails only on a socket that is closed already; reading will tell.
+                // They fail only on a socket that is closed already; reading will tell.
                 let _ = stream.set_nodelay(true);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive());
                 Some((stream, peer))
             }
             Err(error) if is_one_connections(&error) => None,
@@ -185,6 +188,15 @@ impl Listener {
             }
         }
     }
+}
+
+/// A peer that vanished without a word, and whose protocol asks nothing of it for hours, is found by
+/// the system: after two minutes of silence, within two more.
+fn keep_alive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(120))
+        .with_interval(Duration::from_secs(30))
+        .with_retries(4)
 }
 
 fn is_one_connections(error: &io::Error) -> bool {

@@ -76,6 +76,13 @@ impl TenantMeters {
         })
     }
 
+    /// Adds the time that connections have been open. Components without connections have none.
+    pub(crate) fn update_connected_time(&self, now: Instant) {
+        if let Some(connected) = self.connected.get() {
+            connected.update(now);
+        }
+    }
+
     fn summary(&self, name: Name, labels: &[&str]) -> Arc<Summary> {
         self.metrics.summary(name, self.component, labels)
     }
@@ -122,7 +129,7 @@ impl ConnectedMeter {
     }
 
     /// Adds the time that passed since the last update, once for each open connection.
-    pub fn update(&self, now: Instant) {
+    pub(crate) fn update(&self, now: Instant) {
         self.change(0, now);
     }
 

@@ -108,7 +108,7 @@ impl Metrics {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         for meters in tenants.values() {
-            meters.connected().update(now);
+            meters.update_connected_time(now);
         }
     }
 

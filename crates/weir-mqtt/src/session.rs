@@ -22,6 +22,11 @@ use crate::wire::Wire;
 /// Answers that may wait to be written before no more packets are handled.
 const OUTPUT_LIMIT: usize = 4 * 1024;
 
+/// Packets handled at a time, and how many times before other connections get their turn: one that
+/// floods must not make the others wait.
+const PACKETS: usize = 64;
+const TURNS: usize = 2;
+
 /// What all connections of the adapter share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -125,9 +130,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
     }
 
     fn work(&mut self, cx: &mut Context<'_>) -> Flow {
+        let mut turns = 0;
         loop {
             self.answer_outcomes(cx)?;
             if self.handle_packets(cx)? {
+                turns += 1;
+                if turns == TURNS {
+                    // Others on this thread have packets too.
+                    cx.waker().wake_by_ref();
+                    return Flow::Continue(());
+                }
                 // They may have had their outcome at once.
                 continue;
             }
@@ -196,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
     /// Handles the packets that are there in full, as far as there is room. Says whether there were
     /// any.
     fn handle_packets(&mut self, cx: &mut Context<'_>) -> ControlFlow<End, bool> {
-        let mut handled = false;
-        while self.reads() && self.wire.outbox.len() < OUTPUT_LIMIT {
+        let mut handled = 0;
+        while handled < PACKETS && self.reads() && self.wire.outbox.len() < OUTPUT_LIMIT {
             match self.codec.decode(&mut self.wire.inbox) {
                 Ok(Some(packet)) => self.handle(cx, packet)?,
                 Ok(None) => break,
@@ -207,13 +219,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
                     return ControlFlow::Break(violation.into());
                 }
             }
-            handled = true;
+            handled += 1;
         }
-        if handled {
+        if handled > 0 {
             self.keep_alive.packet(self.arrived);
             self.wire.release_input();
         }
-        ControlFlow::Continue(handled)
+        ControlFlow::Continue(handled > 0)
     }
 
     fn handle(&mut self, cx: &mut Context<'_>, packet: Packet) -> Flow {

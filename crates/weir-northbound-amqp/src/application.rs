@@ -1,6 +1,5 @@
 //! One application's connection: its login, its links, the messages on their way to it.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,18 +8,22 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use weir_amqp_engine::{
-    AcceptLink, Connection, Error, Event, LinkId, Outcome, PeerAttach, Role, SaslCode, SendOptions,
-    SenderSettleMode, SessionId, condition,
+    AcceptLink, Connection, Error, Event, LinkId, PeerAttach, Role, SaslCode, SenderSettleMode,
+    condition,
 };
 use weir_amqp_transport::Peer;
-use weir_core::{
-    Accounts, Completion, Disposition, Endpoint, Reason, RejectCondition, Role as Account, TenantId,
-};
+use weir_core::{Accounts, LogLimit, Role as Account, shorten};
 
 use crate::address;
-use crate::consumer::{Consumer, Outgoing, Queue};
-use crate::message::encode;
+use crate::consumer::{Consumer, Order, Outgoing, Queue};
+use crate::link::{Link, Token};
 use crate::node::{Embedded, Node};
+
+/// Longest user name that is looked at, bytes.
+const LONGEST_USER: usize = 256;
+
+/// Refused logins are told a few times a second; a guesser must not fill the disk.
+static REFUSED_LOGINS: LogLimit = LogLimit::new();
 
 /// What a connection's owner decides: who may log in, which links there are, what is sent on them.
 pub(crate) struct Application {
@@ -29,7 +32,7 @@ pub(crate) struct Application {
     login: Option<Login>,
     /// Set when logged in.
     user: Option<String>,
-    queue: mpsc::UnboundedReceiver<(Arc<Consumer>, Box<Outgoing>)>,
+    queue: mpsc::UnboundedReceiver<Order>,
     queue_in: Queue,
     /// By slot; a detached link leaves its slot empty for the next one.
     links: Vec<Option<Link>>,
@@ -41,28 +44,6 @@ pub(crate) struct Application {
 struct Login {
     user: String,
     check: BoxFuture<'static, bool>,
-}
-
-/// A link to an application that consumes.
-struct Link {
-    id: LinkId,
-    session: SessionId,
-    endpoint: Endpoint,
-    tenant: TenantId,
-    node: Arc<Node>,
-    consumer: Arc<Consumer>,
-    /// Waiting for credit, oldest first.
-    waiting: VecDeque<Box<Outgoing>>,
-    /// Messages sent; numbers their ids.
-    sent: u64,
-    /// The application wants its messages settled already.
-    presettled: bool,
-}
-
-/// What an open delivery carries.
-pub(crate) struct Token {
-    completion: Completion,
-    presettled: bool,
 }
 
 impl Application {
@@ -80,24 +61,6 @@ impl Application {
         }
     }
 
-    /// The connection is over: nothing can be offered any more, and what waits goes to others.
-    pub(crate) fn finish(mut self) {
-        for slot in 0..self.links.len() {
-            self.remove(slot);
-        }
-        self.queue.close();
-        while let Ok((_, outgoing)) = self.queue.try_recv() {
-            // Its link is gone; there is no other place to look for its address than the message.
-            let node = self
-                .embedded
-                .node(&outgoing.message.tenant, outgoing.message.endpoint);
-            pass_on(&node, outgoing);
-        }
-        if let Some(user) = &self.user {
-            tracing::info!(user, "application disconnected");
-        }
-    }
-
     // === login ===
 
     /// SASL PLAIN [RFC 4616]: authorization id, user and password, separated by NUL. Nobody may act
@@ -106,7 +69,8 @@ impl Application {
         let mut parts = response.splitn(3, |byte| *byte == 0);
         let authorization = parts.next()?;
         let (user, password) = (parts.next()?, parts.next()?.to_vec());
-        if !(authorization.is_empty() || authorization == user) {
+        let is_allowed = authorization.is_empty() || authorization == user;
+        if !is_allowed || user.len() > LONGEST_USER {
             return None;
         }
         let user = String::from_utf8(user.to_vec()).ok()?;
@@ -124,7 +88,9 @@ impl Application {
     }
 
     fn poll_login(&mut self, cx: &mut Context<'_>, now: Instant, engine: &mut Connection<Token>) {
-        let Some(login) = &mut self.login else { return };
+        let Some(login) = &mut self.login else {
+            return;
+        };
         let Poll::Ready(is_good) = Pin::new(&mut login.check).poll(cx) else {
             return;
         };
@@ -138,54 +104,52 @@ impl Application {
             self.user = Some(user);
             engine.sasl_outcome(now, SaslCode::Ok);
         } else {
-            tracing::warn!(user, "application refused: bad credentials");
-            engine.sasl_outcome(now, SaslCode::Auth);
+            refuse_login(now, engine, Some(&user), "bad credentials");
         }
     }
 
     // === links ===
 
-    fn attach(&mut self, engine: &mut Connection<Token>, id: LinkId, attach: &PeerAttach) {
-        let source = attach
-            .source
-            .as_ref()
-            .and_then(|source| source.address.as_deref());
-        let wanted = source
-            .filter(|_| attach.role == Role::Sender)
-            .and_then(address::parse);
-        let Some((endpoint, tenant)) = wanted else {
-            tracing::info!(user = self.user, link = attach.name, source, "no such node");
+    fn attach(
+        &mut self,
+        now: Instant,
+        engine: &mut Connection<Token>,
+        id: LinkId,
+        attach: &PeerAttach,
+    ) {
+        let source = attach.source.as_ref();
+        let source = source.and_then(|source| source.address.as_deref());
+        let shown = (shorten(&attach.name), source.map(shorten));
+        let wanted = source.filter(|_| attach.role == Role::Sender);
+        let Some(place) = wanted.and_then(address::parse) else {
+            tracing::info!(
+                user = self.user,
+                link = shown.0,
+                source = shown.1,
+                "no such node"
+            );
             return engine.refuse_link(id, Error::new(condition::NOT_FOUND, "no such node"));
         };
-        let slot = self
-            .links
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.links.len());
+        let free = self.links.iter().position(Option::is_none);
+        let slot = free.unwrap_or(self.links.len());
         let limits = self.embedded.limits();
         let consumer = Arc::new(Consumer::new(limits, self.queue_in.clone(), slot));
-        let node = self.embedded.node(&tenant, endpoint);
+        let node = self.embedded.node(&place.1, place.0);
         node.add(&consumer);
         tracing::info!(
             user = self.user,
-            link = attach.name,
-            source,
+            link = shown.0,
+            source = shown.1,
             "consumer attached"
         );
         let presettled = attach.snd_settle_mode == SenderSettleMode::Settled;
-        let (session, waiting) = (attach.session, VecDeque::new());
-        let sent = 0;
-        let link = Link {
-            id,
-            session,
-            endpoint,
-            tenant,
-            node,
-            consumer,
-            waiting,
-            sent,
+        let link = Link::new(
+            (id, attach.session),
+            place,
+            (node, consumer),
             presettled,
-        };
+            now,
+        );
         if slot == self.links.len() {
             self.links.push(Some(link));
         } else {
@@ -194,53 +158,64 @@ impl Application {
         engine.accept_link(id, AcceptLink::default());
     }
 
-    /// Takes a link out of its address and lets other consumers have what it did not send.
-    fn remove(&mut self, slot: usize) {
-        let Some(link) = self.links.get_mut(slot).and_then(Option::take) else {
-            return;
-        };
-        let Link {
-            endpoint,
-            tenant,
-            node,
-            consumer,
-            waiting,
-            ..
-        } = link;
-        node.remove(&consumer);
-        consumer.close();
-        for outgoing in waiting {
-            consumer.taken(&outgoing);
-            pass_on(&node, outgoing);
+    /// Takes links out of their addresses and lets other consumers have what they did not send.
+    fn remove_where(&mut self, is_gone: impl Fn(&Link) -> bool) {
+        let is_gone = |link: &Option<Link>| link.as_ref().is_some_and(&is_gone);
+        let slots = self.links.iter_mut().filter(|link| is_gone(link));
+        let gone: Vec<Link> = slots.filter_map(Option::take).collect();
+        // All of them first, so that none is offered what another one leaves.
+        for link in &gone {
+            link.consumer.close();
         }
-        drop(node);
-        self.embedded.forget_unused(&tenant, endpoint);
+        for mut link in gone {
+            link.node.prune();
+            for outgoing in link.take_waiting() {
+                pass_on(&link.node, outgoing);
+            }
+            let (endpoint, tenant) = (link.endpoint, link.tenant.clone());
+            drop(link);
+            self.embedded.forget_unused(&tenant, endpoint);
+        }
     }
 
-    fn remove_where(&mut self, is_gone: impl Fn(&Link) -> bool) {
-        for slot in 0..self.links.len() {
-            if self.links[slot].as_ref().is_some_and(&is_gone) {
-                self.remove(slot);
-            }
-        }
+    fn link(&mut self, consumer: &Arc<Consumer>) -> Option<&mut Link> {
+        let link = self.links.get_mut(consumer.slot())?.as_mut();
+        link.filter(|link| Arc::ptr_eq(&link.consumer, consumer))
     }
 
     // === messages ===
 
     /// Sorts what was offered into the links' own queues.
-    fn take_offered(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((consumer, outgoing))) = self.queue.poll_recv(cx) {
-            let link = self.links.get_mut(consumer.slot()).and_then(Option::as_mut);
-            match link.filter(|link| Arc::ptr_eq(&link.consumer, &consumer)) {
-                Some(link) => link.waiting.push_back(outgoing),
+    fn take_orders(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(order)) = self.queue.poll_recv(cx) {
+            self.take_order(order);
+        }
+    }
+
+    fn take_order(&mut self, order: Order) {
+        match order {
+            Order::Send(consumer, outgoing) => match self.link(&consumer) {
+                Some(link) => link.push(outgoing),
                 // Offered while the link went away.
                 None => {
                     consumer.taken(&outgoing);
                     let message = &outgoing.message;
-                    pass_on(
-                        &self.embedded.node(&message.tenant, message.endpoint),
-                        outgoing,
-                    );
+                    let node = self.embedded.node(&message.tenant, message.endpoint);
+                    pass_on(&node, outgoing);
+                }
+            },
+            Order::PassOn(consumer) => {
+                consumer.nudged();
+                let Some(link) = self.link(&consumer) else {
+                    return;
+                };
+                let node = link.node.clone();
+                if !consumer.has_spare_credit() && node.has_other_with_credit(&consumer) {
+                    // Those that the others cannot take at once come back to the one that has least
+                    // waiting.
+                    for outgoing in link.take_waiting() {
+                        pass_on(&node, outgoing);
+                    }
                 }
             }
         }
@@ -261,74 +236,42 @@ impl Application {
     }
 }
 
-impl Link {
-    fn send_waiting(&mut self, now: Instant, engine: &mut Connection<Token>) {
-        while let Some(oldest) = self.waiting.front() {
-            let is_late = oldest.give_up_at <= now;
-            if !is_late && !engine.can_send(self.id) {
-                return;
-            }
-            let Some(outgoing) = self.waiting.pop_front() else {
-                return;
-            };
-            self.consumer.taken(&outgoing);
-            let Outgoing {
-                message,
-                completion,
-                give_up_at,
-            } = *outgoing;
-            if is_late {
-                completion.settle(Err(Reason::NoCredit), now);
-                continue;
-            }
-            self.sent += 1;
-            let options = SendOptions {
-                settled: self.presettled,
-                give_up_at: Some(give_up_at),
-            };
-            let token = Token {
-                completion,
-                presettled: self.presettled,
-            };
-            let number = self.sent;
-            let sent = engine.send(now, self.id, token, options, |buffer| {
-                encode(buffer, &message, number);
-            });
-            if let Err(token) = sent {
-                token.completion.settle(Err(Reason::NoCredit), now);
-            }
-        }
-    }
-}
-
 impl Peer for Application {
     type Token = Token;
 
     fn handle_event(&mut self, now: Instant, engine: &mut Connection<Token>, event: Event<Token>) {
         match event {
-            Event::Settled { token, outcome, .. } => {
-                token
-                    .completion
-                    .settle(disposition(outcome, token.presettled), now);
+            Event::Settled {
+                link,
+                token,
+                outcome,
+            } => {
+                let slot = self.links.get_mut(token.slot()).and_then(Option::as_mut);
+                if let Some(own) = slot.filter(|own| own.id == link) {
+                    own.settled(now);
+                }
+                token.settle(outcome, now);
             }
             Event::SaslInit { response, .. } => {
                 if self.login(&response).is_none() {
-                    tracing::warn!("application refused: malformed SASL PLAIN response");
-                    engine.sasl_outcome(now, SaslCode::Auth);
+                    refuse_login(now, engine, None, "malformed SASL PLAIN response");
                 }
             }
             Event::Opened(open) => {
-                tracing::debug!(user = self.user, container = open.container_id, "opened");
+                let container = shorten(&open.container_id);
+                tracing::debug!(user = self.user, container, "opened");
                 engine.open(now);
             }
-            Event::Attach { link, attach } => self.attach(engine, link, &attach),
+            Event::Attach { link, attach } => self.attach(now, engine, link, &attach),
             Event::Detached { link, .. } => self.remove_where(|other| other.id == link),
             Event::SessionEnded { session, .. } => {
                 self.remove_where(|link| link.session == session);
             }
             Event::Drain { link } => {
-                // What waits has been sent as far as the credit went; the rest is given back.
-                engine.drained(link);
+                let mut links = self.links.iter_mut().flatten();
+                if let Some(link) = links.find(|other| other.id == link) {
+                    link.is_draining = true;
+                }
             }
             Event::Closed { reason, error } => {
                 tracing::debug!(user = self.user, ?reason, ?error, "connection over");
@@ -350,13 +293,12 @@ impl Peer for Application {
         engine: &mut Connection<Token>,
     ) {
         self.poll_login(cx, now, engine);
-        self.take_offered(cx);
+        self.take_orders(cx);
         self.send_waiting(now, engine);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let oldest = |link: &Link| link.waiting.front().map(|outgoing| outgoing.give_up_at);
-        self.links.iter().flatten().filter_map(oldest).min()
+        self.links.iter().flatten().filter_map(Link::deadline).min()
     }
 
     fn stop(&mut self, now: Instant, engine: &mut Connection<Token>) {
@@ -365,37 +307,40 @@ impl Peer for Application {
     }
 }
 
-/// Offers a message to the other consumers of its address.
-fn pass_on(node: &Node, outgoing: Box<Outgoing>) {
-    if let Err((outgoing, reason)) = node.dispatch(outgoing) {
-        outgoing.completion.settle(Err(reason), Instant::now());
+/// However the connection ends, nothing can be offered to it any more, and what waits goes to others.
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.remove_where(|_| true);
+        self.queue.close();
+        while let Ok(order) = self.queue.try_recv() {
+            self.take_order(order);
+        }
+        if let Some(user) = &self.user {
+            tracing::info!(user, "application disconnected");
+        }
     }
 }
 
-/// What a consumer's outcome means for the device (northbound contract §1.3).
-fn disposition(outcome: Outcome, presettled: bool) -> Disposition {
-    match outcome {
-        Outcome::Accepted => Ok(()),
-        Outcome::Unknown if presettled => Ok(()),
-        Outcome::Rejected {
-            condition: name,
-            description,
-        } => {
-            let condition = match name.as_deref() {
-                Some(condition::INTERNAL_ERROR) => RejectCondition::InternalError,
-                Some(condition::RESOURCE_LIMIT_EXCEEDED) => RejectCondition::ResourceLimitExceeded,
-                Some(condition::UNAUTHORIZED_ACCESS) => RejectCondition::UnauthorizedAccess,
-                _ => RejectCondition::Other,
-            };
-            Err(Reason::Rejected(condition, description.map(Arc::from)))
-        }
-        Outcome::Modified {
-            undeliverable_here: true,
-            ..
-        } => Err(Reason::UndeliverableHere),
-        Outcome::Modified { .. } => Err(Reason::Modified),
-        // Settled without saying anything, or gone before it could: nobody has taken it.
-        Outcome::Released | Outcome::Unknown | Outcome::LinkLost => Err(Reason::Released),
-        Outcome::TimedOut => Err(Reason::OutcomeTimeout),
+fn refuse_login(
+    now: Instant,
+    engine: &mut Connection<Token>,
+    user: Option<&str>,
+    why: &'static str,
+) {
+    if let Some(unlogged) = REFUSED_LOGINS.admit(now) {
+        tracing::warn!(
+            user = user.map(shorten),
+            why,
+            unlogged,
+            "application refused"
+        );
+    }
+    engine.sasl_outcome(now, SaslCode::Auth);
+}
+
+/// Offers a message to the consumers of its address.
+fn pass_on(node: &Node, outgoing: Box<Outgoing>) {
+    if let Err((outgoing, reason)) = node.dispatch(outgoing) {
+        outgoing.completion.settle(Err(reason), Instant::now());
     }
 }

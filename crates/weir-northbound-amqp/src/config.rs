@@ -27,6 +27,8 @@ pub struct AmqpConfig {
     pub idle_timeout: u64,
     /// Seconds from connecting to the end of the login.
     pub handshake_timeout: u64,
+    /// Applications that may be connected at a time.
+    pub max_connections: usize,
     /// Largest frame accepted, in bytes; at least 512.
     pub max_frame_size: u32,
 }
@@ -42,6 +44,7 @@ impl Default for AmqpConfig {
             queue_bytes: 4 * 1024 * 1024,
             idle_timeout: 60,
             handshake_timeout: 10,
+            max_connections: 500,
             max_frame_size: 65_536,
         }
     }

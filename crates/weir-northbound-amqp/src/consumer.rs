@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use weir_core::{Completion, Downstream, Reason};
@@ -18,11 +18,27 @@ pub(crate) struct Outgoing {
     pub(crate) give_up_at: Instant,
 }
 
+impl Outgoing {
+    /// What the message counts for in a queue's budget, bytes.
+    fn size(&self) -> usize {
+        self.message.payload.len() + self.message.origin_address.len()
+    }
+}
+
 /// A message that was not taken, and why.
 pub(crate) type Refused = (Box<Outgoing>, Reason);
 
-/// The queue into an application's task: each message with the link it is for.
-pub(crate) type Queue = mpsc::UnboundedSender<(Arc<Consumer>, Box<Outgoing>)>;
+/// What reaches the task that owns a link.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A message for the link.
+    Send(Arc<Consumer>, Box<Outgoing>),
+    /// Another consumer of the same address has credit to spare for what waits here.
+    PassOn(Arc<Consumer>),
+}
+
+/// The way into an application's task.
+pub(crate) type Queue = mpsc::UnboundedSender<Order>;
 
 /// A consumer link's place in its address: a budget, and the way into the task that owns the link.
 ///
@@ -36,9 +52,15 @@ pub(crate) struct Consumer {
     slot: usize,
     /// Messages that were offered and not yet sent.
     messages: AtomicUsize,
-    /// Their payload, bytes.
+    /// What they count for, bytes.
     bytes: AtomicUsize,
-    gone: AtomicBool,
+    /// Messages the application is ready to take, as of the last look at the link.
+    credit: AtomicUsize,
+    /// The application is not expected to give credit.
+    is_asleep: AtomicBool,
+    /// A [`Order::PassOn`] is on its way.
+    is_nudged: AtomicBool,
+    is_gone: AtomicBool,
 }
 
 impl Consumer {
@@ -49,7 +71,10 @@ impl Consumer {
             slot,
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            gone: AtomicBool::new(false),
+            credit: AtomicUsize::new(0),
+            is_asleep: AtomicBool::new(false),
+            is_nudged: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
         }
     }
 
@@ -58,20 +83,44 @@ impl Consumer {
         self.slot
     }
 
+    /// How long a message may wait.
+    pub(crate) fn outcome_timeout(&self) -> Duration {
+        self.limits.outcome_timeout
+    }
+
     /// Messages that wait for this consumer's credit.
     pub(crate) fn waiting(&self) -> usize {
         self.messages.load(Ordering::Relaxed)
     }
 
+    /// Whether one more message could go out at once.
+    pub(crate) fn has_spare_credit(&self) -> bool {
+        self.credit.load(Ordering::Relaxed) > self.waiting()
+    }
+
+    /// Without credit, but expected to give some.
+    pub(crate) fn is_out_of_credit_awake(&self) -> bool {
+        self.credit.load(Ordering::Relaxed) == 0 && !self.is_asleep.load(Ordering::Relaxed)
+    }
+
+    /// The owning task has looked at the link.
+    pub(crate) fn set_credit(&self, credit: usize, is_asleep: bool) {
+        self.credit.store(credit, Ordering::Relaxed);
+        self.is_asleep.store(is_asleep, Ordering::Relaxed);
+    }
+
     /// Puts a message into the link's queue.
     ///
     /// # Errors
-    /// The message itself, if the queue is full or the link is gone.
+    /// The message itself, if the queue is full, the application takes nothing, or the link is gone.
     pub(crate) fn offer(self: &Arc<Self>, outgoing: Box<Outgoing>) -> Result<(), Refused> {
-        if self.gone.load(Ordering::Acquire) {
+        if self.is_gone() {
             return Err((outgoing, Reason::NoConsumer));
         }
-        let size = outgoing.message.payload.len();
+        if self.is_asleep.load(Ordering::Relaxed) {
+            return Err((outgoing, Reason::NoCredit));
+        }
+        let size = outgoing.size();
         let messages = self.messages.fetch_add(1, Ordering::AcqRel);
         let bytes = self.bytes.fetch_add(size, Ordering::AcqRel);
         // A message larger than the whole budget may pass when nothing else waits.
@@ -81,23 +130,42 @@ impl Consumer {
             self.taken(&outgoing);
             return Err((outgoing, Reason::NoCredit));
         }
-        self.queue.send((self.clone(), outgoing)).map_err(
-            |mpsc::error::SendError((_, outgoing))| {
+        match self.queue.send(Order::Send(self.clone(), outgoing)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendError(Order::Send(_, outgoing))) => {
                 self.taken(&outgoing);
-                (outgoing, Reason::NoConsumer)
-            },
-        )
+                Err((outgoing, Reason::NoConsumer))
+            }
+            // What comes back is what was sent.
+            Err(_) => Ok(()),
+        }
     }
 
     /// The message has left the queue.
     pub(crate) fn taken(&self, outgoing: &Outgoing) {
         self.messages.fetch_sub(1, Ordering::AcqRel);
-        self.bytes
-            .fetch_sub(outgoing.message.payload.len(), Ordering::AcqRel);
+        self.bytes.fetch_sub(outgoing.size(), Ordering::AcqRel);
+    }
+
+    /// Asks the owning task to let another consumer have what waits here.
+    pub(crate) fn nudge(self: &Arc<Self>) {
+        if self.waiting() > 0 && !self.is_nudged.swap(true, Ordering::AcqRel) {
+            // A task that is gone has passed everything on already.
+            let _ = self.queue.send(Order::PassOn(self.clone()));
+        }
+    }
+
+    /// The owning task has heard of it.
+    pub(crate) fn nudged(&self) {
+        self.is_nudged.store(false, Ordering::Release);
     }
 
     /// The link is gone; whoever still holds it from a list of consumers is told so.
     pub(crate) fn close(&self) {
-        self.gone.store(true, Ordering::Release);
+        self.is_gone.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 }

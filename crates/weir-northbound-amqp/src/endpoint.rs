@@ -7,11 +7,18 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use weir_amqp_engine::{Config, Connection};
 use weir_amqp_transport::drive;
-use weir_core::{Accounts, ConnectionBudget};
+use weir_core::{Accounts, ConnectionBudget, LogLimit};
 use weir_listener::{Bind, BindError, Listener};
 
 use crate::application::Application;
 use crate::{AmqpConfig, Embedded};
+
+/// Sessions of one connection (the reference network's limit, northbound contract §1.1).
+const SESSIONS: u16 = 10;
+/// Links of one session.
+const LINKS_PER_SESSION: u32 = 256;
+
+static OVER_BUDGET: LogLimit = LogLimit::new();
 
 /// The bound AMQP 1.0 endpoint for applications.
 #[derive(Debug)]
@@ -54,7 +61,11 @@ impl Endpoint {
     }
 
     /// Serves applications until `stop` is cancelled, then tells them and ends within `drain`.
-    pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
+    ///
+    /// They have a connection budget of their own: devices must not be able to lock out those who
+    /// consume what they send.
+    pub async fn run(self, stop: CancellationToken, drain: Duration) {
+        let budget = ConnectionBudget::new(self.config.max_connections);
         let Self {
             config,
             embedded,
@@ -67,6 +78,8 @@ impl Endpoint {
             idle_timeout: Some(Duration::from_secs(config.idle_timeout)),
             handshake_timeout: Duration::from_secs(config.handshake_timeout),
             sasl_mechanisms: vec!["PLAIN"],
+            channel_max: SESSIONS - 1,
+            handle_max: LINKS_PER_SESSION - 1,
             ..Config::default()
         };
         let serve = move |connection: weir_listener::Connection| {
@@ -80,10 +93,12 @@ impl Endpoint {
                     stop,
                 } = connection;
                 if permit.is_none() {
-                    tracing::warn!(%peer, "application refused: too many connections");
+                    if let Some(unlogged) = OVER_BUDGET.admit(Instant::now()) {
+                        tracing::warn!(%peer, unlogged, "application refused: too many connections");
+                    }
                     return;
                 }
-                drive(stream, engine, application, stop).await.finish();
+                drive(stream, engine, application, stop).await;
             }
         };
         listener.serve(budget, stop, drain, serve).await;

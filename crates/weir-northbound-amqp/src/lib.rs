@@ -7,7 +7,7 @@
 //! * [`Embedded`] implements core's `Northbound`: an outlet per tenant and endpoint, each a `Node`,
 //!   which hands every message to one of its competing consumers.
 //! * [`Endpoint`] listens and runs one task per application, which owns the connection's links
-//!   (`application.rs`). A message waits in its link's bounded queue until there is credit, at most
+//!   (`application.rs`, `link.rs`). A message waits in its link's bounded queue until there is credit, at most
 //!   for the outcome time-out, and is encoded once, straight into the connection's buffer
 //!   (`message.rs`).
 //!
@@ -21,6 +21,7 @@ mod application;
 mod config;
 mod consumer;
 mod endpoint;
+mod link;
 mod message;
 mod node;
 

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use weir_amqp_engine::{CloseReason, Message, Outcome, SaslCode};
 use weir_amqp_transport::{ConnectError, Consumer, ConsumerOptions};
 use weir_core::{
-    Accounts, ConnectionBudget, Defaults, Disposition, Downstream, Northbound as _, Outlet,
-    PasswordSecret, PasswordVerifier, Qos, Reason, RejectCondition, Role, TenantId, TraceContext,
+    Accounts, Defaults, Disposition, Downstream, Northbound as _, Outlet, PasswordSecret,
+    PasswordVerifier, Qos, Reason, RejectCondition, Role, TenantId, TraceContext,
 };
 use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint};
 
@@ -40,8 +40,7 @@ async fn start(config: AmqpConfig) -> Fixture {
         .unwrap();
     let address = endpoint.local_addr();
     let stop = CancellationToken::new();
-    let budget = ConnectionBudget::new(100);
-    let server = tokio::spawn(endpoint.run(budget, stop.clone(), Duration::from_secs(10)));
+    let server = tokio::spawn(endpoint.run(stop.clone(), Duration::from_secs(10)));
     Fixture {
         address,
         telemetry,
@@ -53,6 +52,16 @@ async fn start(config: AmqpConfig) -> Fixture {
 impl Fixture {
     async fn consumer(&self, address: &str) -> Result<Consumer, ConnectError> {
         self.login("app", "secret", address).await
+    }
+
+    async fn consumer_with(&self, address: &str, credit: u32) -> Result<Consumer, ConnectError> {
+        let options = ConsumerOptions {
+            username: "app".to_owned(),
+            password: "secret".to_owned(),
+            address: address.to_owned(),
+            credit,
+        };
+        Consumer::connect(self.address, options).await
     }
 
     async fn login(&self, user: &str, pw: &str, address: &str) -> Result<Consumer, ConnectError> {
@@ -259,6 +268,36 @@ async fn what_one_consumer_did_not_get_goes_to_another() {
     }
     assert!(accepted >= 20, "{accepted}");
     serve.abort();
+}
+
+#[tokio::test]
+async fn a_consumer_that_never_gives_credit_takes_nothing_from_one_that_does() {
+    let fixture = start(AmqpConfig::default()).await;
+    let mut good = fixture.consumer("telemetry/acme").await.unwrap();
+    let _idle = fixture.consumer_with("telemetry/acme", 0).await.unwrap();
+    for _ in 0..20 {
+        let settle = async { good.receive().await.unwrap().settle(Outcome::Accepted) };
+        let (disposition, ()) = tokio::join!(fixture.publish(Qos::AtLeastOnce, "x"), settle);
+        assert_eq!(disposition, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_gives_no_credit_is_soon_as_good_as_none() {
+    let config = AmqpConfig {
+        outcome_timeout: 50,
+        ..AmqpConfig::default()
+    };
+    let fixture = start(config).await;
+    let _idle = fixture.consumer_with("telemetry/acme", 0).await.unwrap();
+    // At first it may be about to give some; then nothing is taken for it any more, QoS 0 included.
+    while fixture.publish(Qos::AtMostOnce, "x").await != Err(Reason::NoCredit) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        fixture.publish(Qos::AtLeastOnce, "x").await,
+        Err(Reason::NoCredit)
+    );
 }
 
 #[tokio::test]

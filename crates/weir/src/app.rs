@@ -23,6 +23,11 @@ use crate::health::{Health, Phase};
 use crate::limits;
 use crate::secrets;
 
+/// How long applications and probes may take to part when the gateway stops. The devices' messages
+/// have ended by then.
+const LAST_DRAIN: Duration = Duration::from_secs(5);
+/// Connections that operators and probes may hold, of each.
+const OPERATOR_CONNECTIONS: usize = 100;
 /// Seconds between two updates of the time that devices have been connected.
 const CONNECTED_TIME_UPDATE: Duration = Duration::from_secs(10);
 
@@ -151,18 +156,17 @@ impl App {
             devices.spawn(http.run(budget.clone(), stop.clone(), drain));
         }
         if let Some(mqtt) = self.mqtt {
-            devices.spawn(mqtt.run(budget.clone(), stop.clone(), drain));
+            devices.spawn(mqtt.run(budget, stop.clone(), drain));
         }
         if let Some(management) = self.management {
-            devices.spawn(management.run(budget.clone(), stop.clone(), drain));
+            let operators = ConnectionBudget::new(OPERATOR_CONNECTIONS);
+            devices.spawn(management.run(operators, stop.clone(), drain));
         }
         let mut northbound = JoinSet::new();
-        northbound.spawn(
-            self.northbound
-                .run(budget.clone(), stop_northbound.clone(), drain),
-        );
+        northbound.spawn(self.northbound.run(stop_northbound.clone(), LAST_DRAIN));
         let mut watch = JoinSet::new();
-        watch.spawn(health.run(budget, stop_health.clone(), drain));
+        let probes = ConnectionBudget::new(OPERATOR_CONNECTIONS);
+        watch.spawn(health.run(probes, stop_health.clone(), LAST_DRAIN));
         watch.spawn(update_connected_time(metrics, stop_health.clone()));
 
         phase.set(Phase::Ready);

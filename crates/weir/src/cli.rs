@@ -100,7 +100,7 @@ impl ConfigArgs {
 
 fn serve(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = args.load()?;
-    logging::start(&config.log)?;
+    let _log = logging::start(&config.log)?;
     limits::raise_file_limit();
     runtime(config.workers)?.block_on(async {
         let app = App::build(&config).await?;

@@ -2,8 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// File descriptors kept for what is not a connection: listeners, the registry, logs, timers.
-const RESERVED_FILES: u64 = 256;
+/// File descriptors kept for what is not a device's connection: applications, operators, connections
+/// that are being refused, listeners, the registry.
+const RESERVED_FILES: u64 = 1200;
 /// Where a process's file limit is unlimited, connections are not.
 const MOST_CONNECTIONS: u64 = 1_000_000;
 
@@ -30,9 +31,9 @@ pub(crate) fn max_connections(configured: usize) -> usize {
     let files = getrlimit(Resource::Nofile)
         .current
         .unwrap_or(MOST_CONNECTIONS);
-    let connections = files
-        .saturating_sub(RESERVED_FILES)
-        .clamp(1, MOST_CONNECTIONS);
+    // Where the limit is small, half of it has to do.
+    let reserved = RESERVED_FILES.min(files / 2);
+    let connections = (files - reserved).clamp(1, MOST_CONNECTIONS);
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
 

@@ -62,7 +62,8 @@ impl Authenticated {
             return Err(this.record.refuse_uncounted(reason));
         }
         let session = this.record.session().clone();
-        match session.resolve(this.record.device()).await {
+        let after = || this.check_content(ContentRule::AfterAssertion);
+        match session.resolve(this.record.device(), after).await {
             Ok(origin) => this.decide(&origin),
             Err(reason) => {
                 let terminal = session.is_terminal(&reason, this.record.device()).await;

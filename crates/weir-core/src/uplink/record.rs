@@ -6,7 +6,7 @@ use std::time::Instant;
 use weir_metrics::{Qos, Status, Ttd};
 
 use super::{Endpoint, Outcome, Received};
-use crate::{DeviceId, Disposition, Reason, Session};
+use crate::{DeviceId, Disposition, Reason, Session, shorten};
 
 /// Travels with a message from the moment its sender is known, and ends with it.
 #[derive(Debug)]
@@ -30,7 +30,10 @@ struct Open {
 
 impl Record {
     pub(super) fn new(session: Arc<Session>, device: DeviceId, received: &Received) -> Self {
-        let size = received.payload.len() as u64;
+        let size = session
+            .principal()
+            .snapshot
+            .accounting_size(received.payload.len());
         let Received {
             endpoint,
             qos,
@@ -114,7 +117,7 @@ impl Record {
             qos = open.qos.as_str(),
             reason = reason.name(),
             status = reason.status(),
-            text = reason.text(),
+            text = shorten(reason.text()),
             terminal,
             "message refused"
         );

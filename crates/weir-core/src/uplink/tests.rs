@@ -487,6 +487,49 @@ async fn a_message_that_is_dropped_on_the_way_is_undeliverable() {
 }
 
 #[tokio::test]
+async fn refused_payloads_are_accounted_in_steps_too() {
+    let fixture = fixture();
+    fixture
+        .world
+        .configure(json!({"minimum-message-size": 4096}));
+    let session = fixture.session(Protocol::Mqtt, "gw").await;
+    assert_eq!(
+        refused(received(("", "nobody")), &session).await.0,
+        Reason::DeviceUnknown
+    );
+    let text = weir_metrics::render(&fixture.metrics, Instant::now());
+    let sum = "hono_telemetry_payload_bytes_sum";
+    let is_sum = |line: &&str| line.starts_with(sum) && line.contains("unprocessable");
+    let line = text.lines().find(is_sum).unwrap();
+    assert!(line.ends_with(" 4096"), "{line}");
+}
+
+#[tokio::test]
+async fn over_mqtt_the_content_rule_comes_before_the_tenants_switches() {
+    let fixture = fixture();
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    fixture.world.configure(json!({"enabled": false}));
+    let empty = Received {
+        payload: Bytes::new(),
+        ..received(("", ""))
+    };
+    let (reason, terminal) = refused(empty, &session).await;
+    assert!(
+        matches!(reason, Reason::BadRequest(Rule::ContentType, _)),
+        "{reason:?}"
+    );
+    assert!(!terminal);
+}
+
+#[tokio::test]
+async fn only_protocols_with_connections_have_their_series() {
+    let fixture = fixture();
+    let _session = fixture.session(Protocol::Http, "sensor").await;
+    let text = weir_metrics::render(&fixture.metrics, Instant::now());
+    assert!(!text.contains("hono_connections_authenticated{"), "{text}");
+}
+
+#[tokio::test]
 async fn connections_are_counted_while_they_are_open() {
     let fixture = fixture();
     let open = || {

@@ -201,6 +201,17 @@ impl Config {
             amqp.queue_messages > 0,
             "must be at least 1",
         );
+        check(
+            "northbound.amqp.idle_timeout",
+            amqp.idle_timeout > 0,
+            "must be at least 1",
+        );
+        let handshake = amqp.handshake_timeout;
+        check(
+            "northbound.amqp.handshake_timeout",
+            handshake > 0,
+            "must be at least 1",
+        );
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.filter);
         check(
             "log.filter",

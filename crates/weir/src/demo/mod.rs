@@ -52,7 +52,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         // The demonstration's own words are what is to be read; refusals are still logged.
         "warn,weir_core=info".clone_into(&mut config.log.filter);
     }
-    logging::start(&config.log)?;
+    let _log = logging::start(&config.log)?;
     limits::raise_file_limit();
     cli::runtime(config.workers)?.block_on(async {
         let stop = CancellationToken::new();

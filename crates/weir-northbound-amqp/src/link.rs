@@ -1,0 +1,206 @@
+//! One link to an application that consumes: what waits for its credit, and what it says of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_amqp_engine::{Connection, LinkId, Outcome, SendOptions, SessionId, condition};
+use weir_core::{Completion, Disposition, Endpoint, Reason, RejectCondition, TenantId};
+
+use crate::consumer::{Consumer, Outgoing};
+use crate::message::encode;
+use crate::node::Node;
+
+/// A link, as the task that owns its connection keeps it.
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) session: SessionId,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) tenant: TenantId,
+    pub(crate) node: Arc<Node>,
+    pub(crate) consumer: Arc<Consumer>,
+    /// The application wants its messages settled already.
+    pub(crate) presettled: bool,
+    /// The application has asked for its credit to be used or given back.
+    pub(crate) is_draining: bool,
+    /// Waiting for credit, in the order in which they have to be given up.
+    waiting: VecDeque<Box<Outgoing>>,
+    /// Messages sent; numbers their ids.
+    sent: u64,
+    /// Deliveries without an outcome.
+    unsettled: usize,
+    /// When the application last said something about messages: attached, or settled one.
+    active: Instant,
+}
+
+/// What an open delivery carries.
+pub(crate) struct Token {
+    completion: Completion,
+    presettled: bool,
+    slot: usize,
+}
+
+impl Link {
+    pub(crate) fn new(
+        (id, session): (LinkId, SessionId),
+        (endpoint, tenant): (Endpoint, TenantId),
+        (node, consumer): (Arc<Node>, Arc<Consumer>),
+        presettled: bool,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            session,
+            endpoint,
+            tenant,
+            node,
+            consumer,
+            presettled,
+            is_draining: false,
+            waiting: VecDeque::new(),
+            sent: 0,
+            unsettled: 0,
+            active: now,
+        }
+    }
+
+    /// Takes a message that was offered. One that comes from another consumer's queue has less time
+    /// left than those that are here already, and goes before them.
+    pub(crate) fn push(&mut self, outgoing: Box<Outgoing>) {
+        let deadlines = self.waiting.iter().rev().map(|other| other.give_up_at);
+        let behind = deadlines
+            .take_while(|deadline| *deadline > outgoing.give_up_at)
+            .count();
+        self.waiting.insert(self.waiting.len() - behind, outgoing);
+    }
+
+    /// Takes what waits out of the queue, for somebody else.
+    pub(crate) fn take_waiting(&mut self) -> VecDeque<Box<Outgoing>> {
+        let waiting = std::mem::take(&mut self.waiting);
+        for outgoing in &waiting {
+            self.consumer.taken(outgoing);
+        }
+        waiting
+    }
+
+    /// Sends what can be sent, gives up on what has waited too long, and tells the senders how much
+    /// more would be taken.
+    pub(crate) fn send_waiting(&mut self, now: Instant, engine: &mut Connection<Token>) {
+        while let Some(oldest) = self.waiting.front() {
+            let is_late = oldest.give_up_at <= now;
+            if !is_late && !engine.can_send(self.id) {
+                break;
+            }
+            let Some(outgoing) = self.waiting.pop_front() else {
+                break;
+            };
+            self.consumer.taken(&outgoing);
+            if is_late {
+                outgoing.completion.settle(Err(Reason::NoCredit), now);
+            } else {
+                self.send(now, engine, *outgoing);
+            }
+        }
+        let credit = engine.credit(self.id) as usize;
+        if self.is_draining && (self.waiting.is_empty() || credit == 0) {
+            self.is_draining = false;
+            engine.drained(self.id);
+        }
+        self.consumer
+            .set_credit(engine.credit(self.id) as usize, self.is_asleep(now, credit));
+        if self.consumer.has_spare_credit() {
+            self.node.nudge_others(&self.consumer);
+        }
+    }
+
+    fn send(&mut self, now: Instant, engine: &mut Connection<Token>, outgoing: Outgoing) {
+        let Outgoing {
+            message,
+            completion,
+            give_up_at,
+        } = outgoing;
+        self.sent += 1;
+        let number = self.sent;
+        let token = Token {
+            completion,
+            presettled: self.presettled,
+            slot: self.consumer.slot(),
+        };
+        let options = SendOptions {
+            settled: self.presettled,
+            give_up_at: Some(give_up_at),
+        };
+        let sent = engine.send(now, self.id, token, options, |buffer| {
+            encode(buffer, &message, number);
+        });
+        match sent {
+            Ok(()) => self.unsettled += 1,
+            Err(token) => token.completion.settle(Err(Reason::NoCredit), now),
+        }
+    }
+
+    /// A delivery of this link has ended.
+    pub(crate) fn settled(&mut self, now: Instant) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+        self.active = now;
+    }
+
+    /// An application without credit that has nothing left to settle and has been silent for as long
+    /// as a message may take will not give credit in time for the next one either.
+    fn is_asleep(&self, now: Instant, credit: usize) -> bool {
+        credit == 0 && self.unsettled == 0 && now >= self.active + self.patience()
+    }
+
+    fn patience(&self) -> Duration {
+        self.consumer.outcome_timeout()
+    }
+
+    /// When this link has to be looked at though nothing happened.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let oldest = self.waiting.front().map(|outgoing| outgoing.give_up_at);
+        let may_fall_asleep = self.unsettled == 0 && self.consumer.is_out_of_credit_awake();
+        let asleep = may_fall_asleep.then(|| self.active + self.patience());
+        oldest.into_iter().chain(asleep).min()
+    }
+}
+
+impl Token {
+    /// Where the link is kept.
+    pub(crate) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Tells the waiting side what became of its message.
+    pub(crate) fn settle(self, outcome: Outcome, now: Instant) {
+        let disposition = disposition(outcome, self.presettled);
+        self.completion.settle(disposition, now);
+    }
+}
+
+/// What a consumer's outcome means for the device (northbound contract §1.3).
+fn disposition(outcome: Outcome, presettled: bool) -> Disposition {
+    match outcome {
+        Outcome::Accepted => Ok(()),
+        Outcome::Unknown if presettled => Ok(()),
+        Outcome::Rejected {
+            condition: name,
+            description,
+        } => {
+            let condition = match name.as_deref() {
+                Some(condition::INTERNAL_ERROR) => RejectCondition::InternalError,
+                Some(condition::RESOURCE_LIMIT_EXCEEDED) => RejectCondition::ResourceLimitExceeded,
+                Some(condition::UNAUTHORIZED_ACCESS) => RejectCondition::UnauthorizedAccess,
+                _ => RejectCondition::Other,
+            };
+            Err(Reason::Rejected(condition, description.map(Arc::from)))
+        }
+        Outcome::Modified {
+            undeliverable_here: true,
+            ..
+        } => Err(Reason::UndeliverableHere),
+        Outcome::Modified { .. } => Err(Reason::Modified),
+        // Settled without saying anything, or gone before it could: nobody has taken it.
+        Outcome::Released | Outcome::Unknown | Outcome::LinkLost => Err(Reason::Released),
+        Outcome::TimedOut => Err(Reason::OutcomeTimeout),
+    }
+}
