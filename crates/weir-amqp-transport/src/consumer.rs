@@ -126,6 +126,7 @@ impl Consumer {
             messages: to_application,
             done,
             done_in,
+            open: 0,
             since_credit: 0,
         };
         let stop = CancellationToken::new();
@@ -183,7 +184,9 @@ struct ConsumerPeer {
     messages: mpsc::UnboundedSender<Received>,
     done: mpsc::UnboundedReceiver<Done>,
     done_in: mpsc::UnboundedSender<Done>,
-    /// Deliveries the application has done with since credit was given last.
+    /// Deliveries the application has not done with.
+    open: u32,
+    /// Deliveries it has done with since credit was given last.
     since_credit: u32,
 }
 
@@ -217,6 +220,7 @@ impl Peer for ConsumerPeer {
                     done: self.done_in.clone(),
                     is_done: false,
                 };
+                self.open += 1;
                 // An application that has gone takes the connection with it.
                 let _ = self.messages.send(received);
             }
@@ -244,12 +248,13 @@ impl Peer for ConsumerPeer {
             if let Some(outcome) = outcome {
                 connection.settle(link, delivery, &outcome);
             }
+            self.open = self.open.saturating_sub(1);
             self.since_credit += 1;
         }
         // Half of the credit at a time: a flow per message would cost as much as the message.
         if self.since_credit > 0 && self.since_credit >= self.credit / 2 {
             self.since_credit = 0;
-            connection.grant_credit(link, self.credit);
+            connection.grant_credit(link, self.credit.saturating_sub(self.open));
         }
     }
 }

@@ -200,7 +200,7 @@ impl PasswordVerifier {
         // Whoever guesses one device's password waits in that device's line, and a storm of one
         // device's reconnects is checked once; the others take turns with it.
         let line = self.lines.get_with(self.tag(secret, b""), Arc::default);
-        let _turn = line.lock().await;
+        let turn = line.lock_owned().await;
         if self.remembered.contains_key(&tag) {
             return true;
         }
@@ -209,16 +209,17 @@ impl PasswordVerifier {
             return false;
         };
         let (secret, password) = (secret.clone(), password.to_vec());
+        let remembered = self.remembered.clone();
+        // Turn and slot go with the check: it goes on when whoever asked has gone.
         let check = move || {
             let is_good = secret.matches(&password);
-            drop(slot);
+            if is_good {
+                remembered.insert(tag, ());
+            }
+            drop((turn, slot));
             is_good
         };
-        let is_good = tokio::task::spawn_blocking(check).await.unwrap_or(false);
-        if is_good {
-            self.remembered.insert(tag, ());
-        }
-        is_good
+        tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
 
     /// What is remembered of a good pair of hash and password: neither can be had from it.

@@ -17,7 +17,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Name {
-    /// Messages that refused to be counted right: uplinks dropped without an outcome.
+    /// Uploads whose peer was gone before their outcome was known.
     UplinksAbandoned,
     /// Connection attempts by outcome.
     ConnectionsAttempts,

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use weir_amqp_engine::{
     AcceptLink, Connection, Error, Event, LinkId, PeerAttach, Role, SaslCode, SenderSettleMode,
     condition,
@@ -21,6 +22,9 @@ use crate::node::{Embedded, Node};
 
 /// Longest user name that is looked at, bytes.
 const LONGEST_USER: usize = 256;
+
+/// How often the queue of a connection that is over is looked into for what is still on its way in.
+const LAST_LOOKS: usize = 100_000;
 
 /// Refused logins are told a few times a second; a guesser must not fill the disk.
 static REFUSED_LOGINS: LogLimit = LogLimit::new();
@@ -312,8 +316,13 @@ impl Drop for Application {
     fn drop(&mut self) {
         self.remove_where(|_| true);
         self.queue.close();
-        while let Ok(order) = self.queue.try_recv() {
-            self.take_order(order);
+        // A sender that was in the middle of it when the queue was closed is a moment behind.
+        for _ in 0..LAST_LOOKS {
+            match self.queue.try_recv() {
+                Ok(order) => self.take_order(order),
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(TryRecvError::Disconnected) => break,
+            }
         }
         if let Some(user) = &self.user {
             tracing::info!(user, "application disconnected");

@@ -90,22 +90,27 @@ impl Consumer {
 
     /// Messages that wait for this consumer's credit.
     pub(crate) fn waiting(&self) -> usize {
-        self.messages.load(Ordering::Relaxed)
+        self.messages.load(Ordering::SeqCst)
     }
 
     /// Whether one more message could go out at once.
     pub(crate) fn has_spare_credit(&self) -> bool {
-        self.credit.load(Ordering::Relaxed) > self.waiting()
+        self.credit.load(Ordering::SeqCst) > self.waiting()
+    }
+
+    /// Whether the application could take a message at the last look at the link.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.credit.load(Ordering::SeqCst) > 0
     }
 
     /// Without credit, but expected to give some.
     pub(crate) fn is_out_of_credit_awake(&self) -> bool {
-        self.credit.load(Ordering::Relaxed) == 0 && !self.is_asleep.load(Ordering::Relaxed)
+        !self.has_credit() && !self.is_asleep.load(Ordering::Relaxed)
     }
 
     /// The owning task has looked at the link.
     pub(crate) fn set_credit(&self, credit: usize, is_asleep: bool) {
-        self.credit.store(credit, Ordering::Relaxed);
+        self.credit.store(credit, Ordering::SeqCst);
         self.is_asleep.store(is_asleep, Ordering::Relaxed);
     }
 
@@ -121,7 +126,7 @@ impl Consumer {
             return Err((outgoing, Reason::NoCredit));
         }
         let size = outgoing.size();
-        let messages = self.messages.fetch_add(1, Ordering::AcqRel);
+        let messages = self.messages.fetch_add(1, Ordering::SeqCst);
         let bytes = self.bytes.fetch_add(size, Ordering::AcqRel);
         // A message larger than the whole budget may pass when nothing else waits.
         let fits = messages < self.limits.queue_messages

@@ -29,7 +29,7 @@ pub(crate) struct Link {
     sent: u64,
     /// Deliveries without an outcome.
     unsettled: usize,
-    /// When the application last said something about messages: attached, or settled one.
+    /// When the application last could have taken a message: it attached, settled one, or had credit.
     active: Instant,
 }
 
@@ -101,15 +101,31 @@ impl Link {
                 self.send(now, engine, *outgoing);
             }
         }
-        let credit = engine.credit(self.id) as usize;
-        if self.is_draining && (self.waiting.is_empty() || credit == 0) {
+        self.publish_credit(now, engine);
+    }
+
+    /// Tells the senders how much this link can take. Credit that cannot be used, because the
+    /// session's window is shut or the application does not read, is none: else messages would be
+    /// given to the one consumer that never sends them on.
+    fn publish_credit(&mut self, now: Instant, engine: &mut Connection<Token>) {
+        let has_had_credit = self.consumer.has_credit();
+        if has_had_credit || engine.can_send(self.id) {
+            self.active = now;
+        }
+        if self.is_draining && (self.waiting.is_empty() || engine.credit(self.id) == 0) {
             self.is_draining = false;
             engine.drained(self.id);
         }
+        let credit = match engine.can_send(self.id) {
+            true => engine.credit(self.id) as usize,
+            false => 0,
+        };
         self.consumer
-            .set_credit(engine.credit(self.id) as usize, self.is_asleep(now, credit));
+            .set_credit(credit, self.is_asleep(now, credit));
         if self.consumer.has_spare_credit() {
             self.node.nudge_others(&self.consumer);
+        } else if !self.waiting.is_empty() && self.node.has_other_with_credit(&self.consumer) {
+            self.consumer.nudge();
         }
     }
 
