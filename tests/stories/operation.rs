@@ -77,6 +77,28 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
+fn a_data_folder_belongs_to_one_gateway() {
+    story(async {
+        let gateway = Gateway::start().await;
+        let data = gateway.data();
+        let second = weir(&["serve"], &FREE_PORTS, data.parent().unwrap());
+        let error = String::from_utf8(second.stderr).unwrap();
+        assert!(!second.status.success(), "{error}");
+        assert!(
+            error.contains("weir-data is in use by another gateway"),
+            "{error}"
+        );
+        assert!(
+            reqwest::get(gateway.health("/readiness"))
+                .await
+                .unwrap()
+                .status()
+                .is_success()
+        );
+    });
+}
+
+#[test]
 fn check_names_the_line_of_a_mistake() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(

@@ -1,6 +1,7 @@
 //! The routes, and what is done for each request whatever its route.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,12 +15,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use weir_core::{Accounts, Role};
+use weir_core::{Accounts, LogLimit, Role, shorten};
 use weir_registry::SqlRegistry;
 
 use crate::answer::Failure;
 use crate::secret::Hasher;
 use crate::{ManagementConfig, credentials, devices, tenants};
+
+/// Refused operators are told a few times a second; a guesser must not fill the disk.
+static REFUSED: LogLimit = LogLimit::new();
 
 /// What the handlers share.
 pub(crate) struct Api {
@@ -91,11 +95,20 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = next.run(request).await;
         if !verb.is_safe() {
-            let status = response.status().as_u16();
-            tracing::info!(operator, %verb, path, status, "change to the registry");
+            let status = response.status();
+            let what = if status.is_success() {
+                "registry changed"
+            } else {
+                "change to the registry refused"
+            };
+            tracing::info!(operator, %verb, path, status = status.as_u16(), "{what}");
         }
         response
     } else {
+        if let Some(unlogged) = REFUSED.admit(Instant::now()) {
+            let path = shorten(request.uri().path());
+            tracing::warn!(path, unlogged, "operator refused");
+        }
         Failure::unauthorized().into_response()
     };
     if is_cross_origin && let Some(origin) = &api.allowed_origin {

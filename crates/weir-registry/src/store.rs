@@ -41,7 +41,7 @@ pub enum OpenError {
     #[error("not the URL of an SQLite database (sqlite://path?mode=rwc): {0}")]
     Url(sqlx::Error),
     /// The database file could not be created.
-    #[error("cannot create the registry's database {path}: {source}")]
+    #[error("cannot create the registry's database {path}")]
     Create {
         /// The file.
         path: String,

@@ -5,6 +5,7 @@
 //! then devices are turned away and drained first, and the northbound goes last, because what the
 //! devices are still owed comes from there.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ const CONNECTED_TIME_UPDATE: Duration = Duration::from_secs(10);
 /// A gateway that is ready to run.
 #[derive(Debug)]
 pub struct App {
+    /// Held until the gateway has ended.
+    lock: File,
     health: Health,
     registry: SqlRegistry,
     metrics: Metrics,
@@ -69,6 +72,7 @@ impl App {
         let metrics = Metrics::new(limits::host_name(), Instant::now());
         let health = Health::build(&config.health, metrics.clone()).await?;
         secrets::create_folder(&config.data_dir)?;
+        let lock = secrets::lock_folder(&config.data_dir)?;
         let registry = SqlRegistry::open(&config.registry_url())
             .await
             .with_context(|| format!("cannot open the registry {}", config.registry_url()))?;
@@ -113,6 +117,7 @@ impl App {
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
         let drain = Duration::from_secs(config.drain_timeout);
         let app = Self {
+            lock,
             health,
             registry,
             metrics,
@@ -140,6 +145,7 @@ impl App {
     /// Serves until `stop` is cancelled, then drains and ends.
     pub async fn run(self, stop: CancellationToken) {
         let Self {
+            lock,
             health,
             registry,
             metrics,
@@ -180,6 +186,7 @@ impl App {
         stop_health.cancel();
         ended("health", &mut watch).await;
         registry.close().await;
+        drop(lock);
         tracing::info!("stopped");
     }
 }

@@ -1,6 +1,6 @@
 //! The accounts of applications and operators: made at the first start, kept in the data folder.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt as _;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use weir_core::{Accounts, HashFunction, PasswordSecret, Role, Validity};
 
@@ -64,6 +65,25 @@ pub fn create_folder(data_dir: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make the data folder {}", data_dir.display()))
 }
 
+/// Takes the data folder for this process alone, until the file is closed. Two gateways on one registry
+/// would not hear of each other's changes.
+///
+/// # Errors
+/// If another gateway has it.
+pub(crate) fn lock_folder(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("lock");
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
+    let lock = lock.with_context(|| format!("cannot write {}", path.display()))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("{} is in use by another gateway", data_dir.display()))?;
+    Ok(lock)
+}
+
 /// Reads what the first start wrote down.
 ///
 /// # Errors
@@ -72,8 +92,10 @@ pub fn read(data_dir: &Path) -> anyhow::Result<Secrets> {
     let path = path(data_dir);
     let text = fs::read_to_string(&path).with_context(|| {
         format!(
-            "cannot read {} (a gateway writes it at its first start)",
-            path.display()
+            "cannot read {}; run this in the folder of `weir serve`, with the same configuration",
+            std::path::absolute(&path)
+                .unwrap_or_else(|_| path.clone())
+                .display()
         )
     })?;
     // The parser's message would quote the line, secret included.

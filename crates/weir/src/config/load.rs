@@ -101,7 +101,10 @@ impl Config {
                     message,
                 })?;
         }
-        match config.mistakes().into_iter().next() {
+        let mut mistakes = config.mistakes();
+        // One that the file makes can be told with its line.
+        mistakes.sort_by_key(|(key, _)| file.find(key).is_none());
+        match mistakes.into_iter().next() {
             None => Ok(config),
             Some((key, message)) => Err(file.wrong_value(key, message)),
         }
@@ -256,6 +259,19 @@ mod tests {
                 "[mqtt]\nbind = \"0.0.0.0\"\n",
                 "weir.toml, line 2: mqtt.bind: 0.0.0.0 can be",
             ),
+            ("[http]\nport = 1883\n", "weir.toml, line"),
+            (
+                "[registry]\nurl = \"postgres://x\"\n",
+                "weir.toml, line 2: registry.url: must begin with sqlite:",
+            ),
+            (
+                "[log]\nfilter = \"inf\"\n",
+                "weir.toml, line 2: log.filter: is not a level",
+            ),
+            (
+                "[accounts.operator]\nusername = \"op\"\npassword_hash = \"xyz\"\n",
+                "weir.toml, line 1: accounts.operator: password_hash is not a bcrypt hash",
+            ),
             (
                 "[accounts.operator]\nusername = \"op\"\n",
                 "weir.toml, line 1: accounts.operator: needs either password or password_hash",
@@ -278,10 +294,8 @@ mod tests {
             ("WEIR__NORTHBOUND__AMQP__QUEUE_MESSAGES", "5"),
             ("WEIR__MQTT__ENABLED", "false"),
             ("WEIR__HEALTH__BIND", "::1"),
-            (
-                "WEIR__ACCOUNTS__OPERATOR",
-                "{ username = \"op\", password = \"12345\" }",
-            ),
+            ("WEIR__ACCOUNTS__OPERATOR__USERNAME", "op"),
+            ("WEIR__ACCOUNTS__OPERATOR__PASSWORD", "12345"),
             ("WEIR_HTTP_PORT", "tcp://10.0.0.1:8080"),
         ];
         let config = load("[http]\nport = 1\n", &variables).unwrap();

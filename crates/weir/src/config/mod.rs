@@ -92,6 +92,7 @@ pub struct AccountsConfig {
 #[serde(deny_unknown_fields)]
 pub struct AccountConfig {
     /// The user name.
+    #[serde(default)]
     pub username: String,
     /// The password. Prefer to give it as an environment variable, or give its hash instead.
     pub password: Option<Secret>,
@@ -164,11 +165,15 @@ impl Default for LogConfig {
 impl Config {
     /// The registry's URL, also if none is configured.
     pub fn registry_url(&self) -> String {
-        let embedded = || {
-            let path = self.data_dir.join("registry.db");
-            format!("sqlite://{}?mode=rwc", path.display())
-        };
-        self.registry.url.clone().unwrap_or_else(embedded)
+        match self.registry.url.as_deref() {
+            None => {
+                let path = self.data_dir.join("registry.db");
+                format!("sqlite://{}?mode=rwc", path.display())
+            }
+            // A database that is not there yet is made.
+            Some(url) if url.contains('?') => url.to_owned(),
+            Some(url) => format!("{url}?mode=rwc"),
+        }
     }
 
     /// What is wrong although each value by itself can be read: key and message.
@@ -212,11 +217,16 @@ impl Config {
             handshake > 0,
             "must be at least 1",
         );
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log.filter);
         check(
             "log.filter",
-            filter.is_ok(),
+            is_log_filter(&self.log.filter),
             "is not a level or a list of levels per part",
+        );
+        let url = self.registry.url.as_deref().unwrap_or("sqlite:");
+        check(
+            "registry.url",
+            url.starts_with("sqlite:"),
+            "must begin with sqlite:",
         );
         let accounts = [
             ("accounts.application", &self.accounts.application),
@@ -228,6 +238,34 @@ impl Config {
             };
             let message = "needs either password or password_hash";
             check(key, account.as_ref().is_none_or(has_one), message);
+            let named = |account: &AccountConfig| !account.username.is_empty();
+            check(key, account.as_ref().is_none_or(named), "needs a username");
+            let hash = account
+                .as_ref()
+                .and_then(|account| account.password_hash.as_deref());
+            check(
+                key,
+                hash.is_none_or(is_bcrypt),
+                "password_hash is not a bcrypt hash",
+            );
+        }
+        let ports = [
+            ("http.port", self.http.port, self.http.enabled),
+            ("mqtt.port", self.mqtt.port, self.mqtt.enabled),
+            ("northbound.amqp.port", amqp.port, true),
+            ("health.port", self.health.port, true),
+            (
+                "management.port",
+                self.management.port,
+                self.management.enabled,
+            ),
+        ];
+        for (index, (key, port, enabled)) in ports.iter().enumerate() {
+            let is_same = |other: &&(&str, u16, bool)| other.1 == *port && other.2 && *enabled;
+            if let Some((other, ..)) = ports[..index].iter().find(is_same).filter(|_| *port != 0) {
+                mistakes.push((key, format!("{port} is also {other}")));
+                mistakes.push((other, format!("{port} is also {key}")));
+            }
         }
         let listeners = [
             (
@@ -268,4 +306,24 @@ impl Config {
         }
         mistakes
     }
+}
+
+/// A bare word has to be a level; else it would be taken as the name of a part, and nothing logged.
+fn is_log_filter(filter: &str) -> bool {
+    let is_level = |word: &str| {
+        word.trim()
+            .parse::<tracing_subscriber::filter::LevelFilter>()
+            .is_ok()
+    };
+    let mut directives = filter.split(',');
+    tracing_subscriber::EnvFilter::try_new(filter).is_ok()
+        && directives.all(|directive| directive.contains('=') || is_level(directive))
+}
+
+/// The modular crypt form: `$2b$10$` and 53 characters.
+fn is_bcrypt(hash: &str) -> bool {
+    let has_prefix = ["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .any(|prefix| hash.starts_with(prefix));
+    has_prefix && hash.len() == 60
 }
