@@ -106,6 +106,17 @@ impl Gateway {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Waits until a line with this text has been logged, and returns every line so far.
+    pub(crate) async fn logged(&self, text: &str) -> String {
+        loop {
+            let log = self.log();
+            if log.contains(text) {
+                return log;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// The URL of a path of the HTTP adapter.
     pub(crate) fn http(&self, path: &str) -> String {
         format!("http://{}{path}", self.address("http"))
