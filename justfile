@@ -56,6 +56,10 @@ bench *arguments: build
     PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || interop/install mosquitto
     cargo run --release -p weir-bench -- "$@"
 
+# Print what the AMQP engine's hot paths cost, each by itself
+engine-figures:
+    cargo test --release -p weir-amqp-engine -- --ignored --nocapture figures
+
 # Tell all stories with real clients (curl, mosquitto_pub, Qpid Proton, rhea), or some: `just interop interop -k ttl`
 interop *arguments: build interop-install
     interop/.venv/bin/python -B -m pytest -c interop/pytest.ini --rootdir interop --basetemp interop/work "${@:-interop}"

@@ -113,7 +113,7 @@ impl Answer {
         );
         Self {
             challenges,
-            retry: status.is_server_error() && phase == Phase::Upload,
+            retry: reason.may_retry() && phase == Phase::Upload,
             ..Self::error(status, text)
         }
     }

@@ -7,9 +7,9 @@
 //! * [`Embedded`] implements core's `Northbound`: an outlet per tenant and endpoint, each a `Node`,
 //!   which hands every message to one of its competing consumers.
 //! * [`Endpoint`] listens and runs one task per application, which owns the connection's links
-//!   (`application.rs`, `link.rs`). A message waits in its link's bounded queue until there is credit, at most
-//!   for the outcome time-out, and is encoded once, straight into the connection's buffer
-//!   (`message.rs`).
+//!   (`application.rs`, `link.rs`). A message waits in its link's bounded queue until there is
+//!   credit, at most for the outcome time-out, and is encoded once, straight into the connection's
+//!   buffer (`message.rs`).
 //!
 //! A consumer that dies ends all its open deliveries at once; one that never settles is given up on,
 //! its delivery settled as released.
