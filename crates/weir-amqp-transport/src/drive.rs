@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use weir_amqp_engine::{Connection, Event};
+use weir_listener::Stream;
 
 /// Room made for each read, in bytes.
 const READ_ROOM: usize = 16 * 1024;
@@ -38,6 +39,12 @@ impl Transport for TcpStream {
     fn acknowledge(&self) {
         // Only ever a hint; if it fails the kernel acknowledges in its own time.
         let _ = socket2::SockRef::from(self).set_tcp_quickack(true);
+    }
+}
+
+impl Transport for Stream {
+    fn acknowledge(&self) {
+        self.socket().acknowledge();
     }
 }
 
@@ -90,6 +97,7 @@ pub async fn drive<S: Transport, P: Peer>(
         peer,
         input: BytesMut::new(),
         at_eof: false,
+        unflushed: false,
         is_write_dead: false,
         flush_until: None,
         gathered: false,
@@ -107,6 +115,8 @@ struct Drive<S, P: Peer> {
     /// Received bytes that are not a whole frame yet.
     input: BytesMut,
     at_eof: bool,
+    /// Whether something was written that the stream may still hold back (TLS).
+    unflushed: bool,
     /// Nothing can be written any more; what the peer has sent before is still read.
     is_write_dead: bool,
     /// How long the last words of a connection that is over may take.
@@ -213,27 +223,50 @@ impl<S: Transport, P: Peer> Drive<S, P> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let output = self.connection.output();
-        if output.is_empty() {
-            return false;
-        }
         if self.is_write_dead {
             output.clear();
             return false;
+        }
+        if output.is_empty() {
+            return self.poll_flush(cx);
         }
         match Pin::new(&mut self.stream).poll_write(cx, output) {
             Poll::Pending => false,
             Poll::Ready(Ok(written)) if written > 0 => {
                 output.advance(written);
+                self.unflushed = true;
                 true
             }
             Poll::Ready(_) => {
-                // Dispositions that came before this may still wait to be read; reading will tell
-                // when there are no more.
-                self.is_write_dead = true;
-                output.clear();
+                self.write_died();
                 true
             }
         }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.unflushed {
+            return false;
+        }
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                self.unflushed = false;
+                false
+            }
+            Poll::Ready(Err(_)) => {
+                self.write_died();
+                true
+            }
+        }
+    }
+
+    /// Dispositions that came before this may still wait to be read; reading will tell when there
+    /// are no more.
+    fn write_died(&mut self) {
+        self.is_write_dead = true;
+        self.unflushed = false;
+        self.connection.output().clear();
     }
 
     /// Nothing more comes: the connection is over, whatever its peer was about to say.
@@ -241,11 +274,12 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         self.connection.handle_eof(now);
         self.handle_events(now);
         self.connection.output().clear();
+        self.unflushed = false;
     }
 
     /// Whether the last words are out. A peer that does not read them is not waited for long.
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.connection.output().is_empty() {
+        if self.connection.output().is_empty() && !self.unflushed {
             return Poll::Ready(());
         }
         let patience = || Box::pin(tokio::time::sleep(FLUSH_TIMEOUT));

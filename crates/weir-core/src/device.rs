@@ -1,5 +1,7 @@
 //! A device's registration (Hono's Device Registry Management API v1, device object).
 
+use std::collections::BTreeMap;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -31,12 +33,52 @@ pub struct Device {
         deserialize_with = "one_or_many"
     )]
     pub member_of: Vec<String>,
+    /// What this gateway may do beyond sending for the devices that name it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Authority>,
+    /// The name of a mapper for what the device sends.
+    #[serde(
+        rename = "downstream-message-mapper",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub downstream_message_mapper: Option<String>,
+    /// The name of a mapper for what is sent to the device.
+    #[serde(
+        rename = "upstream-message-mapper",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub upstream_message_mapper: Option<String>,
+    /// Where commands are sent to whose device does not fetch them (LoRa).
+    #[serde(rename = "command-endpoint", skip_serializing_if = "Option::is_none")]
+    pub command_endpoint: Option<CommandEndpoint>,
     /// Free for the operator.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub ext: Map<String, Value>,
     /// Kept by the registry; ignored when sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<DeviceStatus>,
+}
+
+/// Something that a gateway may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Authority {
+    /// Have a device registered by sending a message for it.
+    #[serde(rename = "auto-provisioning-enabled")]
+    AutoProvisioning,
+}
+
+/// Where commands for a device are sent to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct CommandEndpoint {
+    /// May contain `{{deviceId}}`.
+    pub uri: String,
+    /// HTTP headers to send along.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Members to add to the request's body.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub payload_properties: BTreeMap<String, String>,
 }
 
 /// What the registry itself knows of a device. Times are ISO 8601 in UTC.
@@ -49,6 +91,15 @@ pub struct DeviceStatus {
     /// When its registration was changed last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,
+    /// The operator who registered it or changed it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_user: Option<String>,
+    /// Whether it was registered by itself.
+    #[serde(skip_serializing_if = "is_false")]
+    pub auto_provisioned: bool,
+    /// Whether applications were told so.
+    #[serde(skip_serializing_if = "is_false")]
+    pub auto_provisioning_notification_sent: bool,
 }
 
 impl Default for Device {
@@ -59,6 +110,10 @@ impl Default for Device {
             via: Vec::new(),
             via_groups: Vec::new(),
             member_of: Vec::new(),
+            authorities: Vec::new(),
+            downstream_message_mapper: None,
+            upstream_message_mapper: None,
+            command_endpoint: None,
             ext: Map::new(),
             status: None,
         }
@@ -73,6 +128,14 @@ pub struct Assertion {
     pub via: Vec<String>,
     /// The device's own defaults.
     pub defaults: Map<String, Value>,
+    /// Whether the device was registered by itself and applications have not been told yet.
+    pub is_unannounced: bool,
+}
+
+// serde's `skip_serializing_if` hands over references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Accepts a single string where an array of strings is meant, as Hono does.

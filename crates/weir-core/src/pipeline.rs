@@ -6,9 +6,10 @@ use std::time::Instant;
 use weir_metrics::{AttemptOutcome, Metrics};
 
 use crate::authentication::authenticate;
+use crate::connections::Connections;
 use crate::{
-    AuthenticationError, LogLimit, Northbound, Outcome, PasswordVerifier, Presented, Principal,
-    Protocol, Reason, Registry, Session, TenantId, shorten,
+    AuthenticationError, ChangeListener, ClientContext, LogLimit, Northbound, Outcome,
+    PasswordVerifier, Presented, Principal, Protocol, Reason, Registry, Session, TenantId, shorten,
 };
 
 /// What those can cause who have not logged in is told a few times a second.
@@ -26,6 +27,7 @@ struct Parts {
     northbound: Arc<dyn Northbound>,
     verifier: PasswordVerifier,
     metrics: Metrics,
+    connections: Arc<Connections>,
 }
 
 impl Pipeline {
@@ -41,7 +43,14 @@ impl Pipeline {
             northbound,
             verifier,
             metrics,
+            connections: Arc::default(),
         }))
+    }
+
+    /// Who is to be told of changes in the registry, so that connections are closed whose device or
+    /// tenant was deleted or disabled.
+    pub fn change_listener(&self) -> Arc<dyn ChangeListener> {
+        self.0.connections.clone()
     }
 
     /// Checks the credentials a device presented.
@@ -52,8 +61,9 @@ impl Pipeline {
         &self,
         protocol: Protocol,
         presented: Presented<'_>,
+        context: ClientContext<'_>,
     ) -> Result<Principal, AuthenticationError> {
-        authenticate(self.registry(), &self.0.verifier, protocol, presented).await
+        authenticate(self, protocol, presented, context).await
     }
 
     /// Opens the session of a device that connected: asserts its registration, counts the attempt
@@ -128,6 +138,14 @@ impl Pipeline {
 
     pub(crate) fn registry(&self) -> &dyn Registry {
         &*self.0.registry
+    }
+
+    pub(crate) fn verifier(&self) -> &PasswordVerifier {
+        &self.0.verifier
+    }
+
+    pub(crate) fn connections(&self) -> &Arc<Connections> {
+        &self.0.connections
     }
 
     pub(crate) fn northbound(&self) -> &dyn Northbound {

@@ -18,6 +18,8 @@ pub enum Reason {
     BadRequest(Rule, Cow<'static, str>),
     /// The credentials have expired since the device connected.
     CredentialExpired,
+    /// The device would be registered by itself, but the tenant has as many as it may have.
+    DeviceLimitReached,
     /// The device is unknown or disabled.
     DeviceUnknown,
     /// The northbound cannot be reached.
@@ -40,6 +42,8 @@ pub enum Reason {
     NoConsumer,
     /// There is no such endpoint.
     NoSuchEndpoint,
+    /// No application could be told that the device was registered by itself.
+    NotAnnounced,
     /// The consumer did not say in time what became of the message.
     OutcomeTimeout,
     /// The payload is larger than allowed.
@@ -106,6 +110,7 @@ impl Reason {
             Self::BadRequest(..) | Self::Rejected(RejectCondition::Other, _) => 400,
             Self::CredentialExpired | Self::Unauthorized(_) => 401,
             Self::AdapterDisabled
+            | Self::DeviceLimitReached
             | Self::ForeignTenant
             | Self::GatewayNotAuthorised
             | Self::GatewayUnknown
@@ -122,6 +127,7 @@ impl Reason {
             | Self::Modified
             | Self::NoConsumer
             | Self::NoCredit
+            | Self::NotAnnounced
             | Self::OutcomeTimeout
             | Self::RegistryUnavailable
             | Self::Rejected(RejectCondition::ResourceLimitExceeded, _)
@@ -164,6 +170,7 @@ impl Reason {
             | Self::Unauthorized(_) => true,
             Self::DeviceUnknown => own,
             Self::BadRequest(..)
+            | Self::DeviceLimitReached
             | Self::DownstreamUnavailable
             | Self::ForeignTenant
             | Self::InstanceConnectionsExceeded
@@ -172,6 +179,7 @@ impl Reason {
             | Self::NoConsumer
             | Self::NoCredit
             | Self::NoSuchEndpoint
+            | Self::NotAnnounced
             | Self::OutcomeTimeout
             | Self::PayloadTooLarge
             | Self::RegistryUnavailable
@@ -188,6 +196,7 @@ impl Reason {
             Self::AdapterDisabled => "adapter is disabled",
             Self::BadRequest(_, text) => text,
             Self::CredentialExpired => "credentials have expired",
+            Self::DeviceLimitReached => "maximum number of devices reached for tenant",
             Self::DeviceUnknown => "device is disabled or not registered",
             Self::ForeignTenant => "can only publish for device of same tenant",
             Self::GatewayNotAuthorised | Self::GatewayUnknown => {
@@ -218,6 +227,7 @@ impl Reason {
             }
             Self::DownstreamUnavailable
             | Self::InstanceConnectionsExceeded
+            | Self::NotAnnounced
             | Self::RegistryUnavailable
             | Self::ShuttingDown => "Temporarily unavailable",
         }
@@ -229,6 +239,7 @@ impl Reason {
             Self::AdapterDisabled => "adapter-disabled",
             Self::BadRequest(..) => "bad-request",
             Self::CredentialExpired => "credential-expired",
+            Self::DeviceLimitReached => "device-limit-reached",
             Self::DeviceUnknown => "device-unknown",
             Self::DownstreamUnavailable => "downstream-unavailable",
             Self::ForeignTenant => "foreign-tenant",
@@ -240,6 +251,7 @@ impl Reason {
             Self::NoConsumer => "no-consumer",
             Self::NoCredit => "no-credit",
             Self::NoSuchEndpoint => "no-such-endpoint",
+            Self::NotAnnounced => "not-announced",
             Self::OutcomeTimeout => "outcome-timeout",
             Self::PayloadTooLarge => "payload-too-large",
             Self::RegistryUnavailable => "registry-unavailable",
@@ -257,16 +269,18 @@ impl Reason {
     pub fn attempt_outcome(&self) -> AttemptOutcome {
         match self {
             Self::AdapterDisabled | Self::TenantDisabled => AttemptOutcome::AdapterDisabled,
-            Self::DeviceUnknown | Self::GatewayNotAuthorised | Self::GatewayUnknown => {
-                AttemptOutcome::RegistrationAssertionFailure
-            }
+            Self::DeviceLimitReached
+            | Self::DeviceUnknown
+            | Self::GatewayNotAuthorised
+            | Self::GatewayUnknown => AttemptOutcome::RegistrationAssertionFailure,
             Self::InstanceConnectionsExceeded => AttemptOutcome::AdapterConnectionsExceeded,
             Self::CredentialExpired | Self::TenantUnknown | Self::Unauthorized(_) => {
                 AttemptOutcome::Unauthorized
             }
-            Self::DownstreamUnavailable | Self::RegistryUnavailable | Self::ShuttingDown => {
-                AttemptOutcome::Unavailable
-            }
+            Self::DownstreamUnavailable
+            | Self::NotAnnounced
+            | Self::RegistryUnavailable
+            | Self::ShuttingDown => AttemptOutcome::Unavailable,
             _ => AttemptOutcome::Unknown,
         }
     }

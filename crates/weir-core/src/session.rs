@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use weir_metrics::TenantMeters;
 
+use crate::connections::Place;
+use crate::provisioning::announce;
 use crate::{
     Assertion, AssertionError, Cached, Defaults, DeviceId, Endpoint, LookupError, Outcome, Outlet,
-    Pipeline, Principal, Protocol, Reason, Tenant, shorten,
+    Pipeline, Principal, Protocol, Reason, RegisteredTenant, Rule, Tenant, TenantId, shorten,
 };
 
 /// Edge devices a gateway's session remembers. When there are more, it starts anew.
@@ -25,8 +27,8 @@ pub struct Session {
     meters: Arc<TenantMeters>,
     outlets: [Arc<dyn Outlet>; Endpoint::COUNT],
     origins: Mutex<Origins>,
-    /// Whether this session is an open connection in the metrics.
-    is_connection: bool,
+    /// If this session is an open connection: its place among them.
+    place: Option<Place>,
 }
 
 /// What is known of the devices that this session sends for.
@@ -39,12 +41,17 @@ struct Origins {
 /// One device that messages come from, resolved.
 pub(crate) struct Origin {
     pub(crate) device: DeviceId,
-    pub(crate) tenant: Cached<Tenant>,
+    tenant: Cached<RegisteredTenant>,
     assertion: Cached<Assertion>,
     pub(crate) defaults: Arc<Defaults>,
 }
 
 impl Origin {
+    /// Its tenant's configuration.
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.tenant.settings
+    }
+
     fn is_stale(&self) -> bool {
         self.tenant.is_stale() || self.assertion.is_stale()
     }
@@ -58,10 +65,12 @@ impl Session {
         principal: Principal,
     ) -> Result<Arc<Self>, Reason> {
         let mut session = Self::new(pipeline, protocol, principal);
-        let device = session.principal.device.clone();
+        let Principal { tenant, device, .. } = session.principal.clone();
+        // First the place, then the question: a device that is deleted in between is sent away.
+        let place = pipeline.connections().enter(&tenant, &device);
         session.resolve(&device, || Ok(())).await?;
         session.meters.connected().opened(Instant::now());
-        session.is_connection = true;
+        session.place = Some(place);
         Ok(Arc::new(session))
     }
 
@@ -84,8 +93,22 @@ impl Session {
             protocol,
             principal,
             origins: Mutex::default(),
-            is_connection: false,
+            place: None,
         }
+    }
+
+    /// Waits until the connection is to be closed, because its device or tenant was deleted or
+    /// disabled (device contract §1.17). An exchange is never.
+    pub async fn closed(&self) {
+        match &self.place {
+            Some(place) => place.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the connection is to be closed; see [`Session::closed`].
+    pub fn is_closed(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_closed)
     }
 
     /// The device that authenticated.
@@ -143,7 +166,8 @@ impl Session {
         let assertion = self.assert(device).await?;
         between()?;
         let tenant = self.tenant().await?;
-        let defaults = Arc::new(Defaults::merge(&tenant.defaults, &assertion.defaults));
+        let settings = &tenant.settings;
+        let defaults = Arc::new(Defaults::merge(&settings.defaults, &assertion.defaults));
         let origin = Origin {
             device: device.clone(),
             tenant,
@@ -159,19 +183,38 @@ impl Session {
             device: own,
             ..
         } = &self.principal;
-        let registry = self.pipeline.registry();
         let gateway = (device != own).then_some(own);
+        let asserted = self.ask(tenant, device, gateway).await?;
+        if !asserted.is_unannounced {
+            return Ok(asserted);
+        }
+        announce(&self.pipeline, tenant, device, gateway).await?;
+        // What says that it was announced.
+        self.ask(tenant, device, gateway).await
+    }
+
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        device: &DeviceId,
+        gateway: Option<&DeviceId>,
+    ) -> Result<Cached<Assertion>, Reason> {
+        let registry = self.pipeline.registry();
         let asserted = registry.assert(tenant, device, gateway).await;
         asserted.map_err(|error| match error {
             AssertionError::TenantUnknown => Reason::TenantUnknown,
             AssertionError::DeviceUnknown => Reason::DeviceUnknown,
+            AssertionError::InvalidId => {
+                Reason::BadRequest(Rule::Address, "device id is not valid".into())
+            }
+            AssertionError::LimitReached => Reason::DeviceLimitReached,
             AssertionError::GatewayUnknown => Reason::GatewayUnknown,
             AssertionError::GatewayNotAuthorised => Reason::GatewayNotAuthorised,
             AssertionError::Unavailable(cause) => self.unavailable(&cause),
         })
     }
 
-    async fn tenant(&self) -> Result<Cached<Tenant>, Reason> {
+    async fn tenant(&self) -> Result<Cached<RegisteredTenant>, Reason> {
         let snapshot = &self.principal.snapshot;
         let tenant = if snapshot.is_stale() {
             let fresh = self
@@ -186,10 +229,10 @@ impl Session {
         } else {
             snapshot.clone()
         };
-        if !tenant.enabled {
+        if !tenant.settings.enabled {
             return Err(Reason::TenantDisabled);
         }
-        if !tenant.is_adapter_enabled(self.protocol) {
+        if !tenant.settings.is_adapter_enabled(self.protocol) {
             return Err(Reason::AdapterDisabled);
         }
         Ok(tenant)
@@ -227,7 +270,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.is_connection {
+        if self.place.is_some() {
             self.meters.connected().closed(Instant::now());
         }
     }

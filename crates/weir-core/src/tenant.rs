@@ -1,9 +1,21 @@
 //! A tenant's configuration (Hono's Device Registry Management API v1, tenant object).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Protocol;
+use crate::tenant_limits::{RegistrationLimits, ResourceLimits};
+use crate::{Protocol, TenantId, TrustAnchor};
+
+/// A tenant as the registry knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegisteredTenant {
+    /// Its real id, also where it was asked for by its alias or a trust anchor.
+    pub id: TenantId,
+    /// What is configured for it.
+    pub settings: Tenant,
+}
 
 /// What an operator configures for a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +23,9 @@ use crate::Protocol;
 pub struct Tenant {
     /// Whether the tenant's devices may use the gateway at all.
     pub enabled: bool,
+    /// Another name that devices may use instead of the tenant's id; unique among aliases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// The protocols the tenant may use; absent or empty means all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapters: Option<Vec<AdapterSettings>>,
@@ -20,9 +35,21 @@ pub struct Tenant {
     /// Bytes; payloads are accounted in multiples of it. 0 means as they are.
     #[serde(skip_serializing_if = "is_zero")]
     pub minimum_message_size: u64,
+    /// How much may be registered for the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration_limits: Option<RegistrationLimits>,
     /// Upper bounds on what the tenant's devices use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_limits: Option<ResourceLimits>,
+    /// Which messages are traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Tracing>,
+    /// Tenants of one group may trust the same certificate authorities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_anchor_group: Option<String>,
+    /// The certificate authorities that vouch for the tenant's devices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_ca: Vec<TrustAnchor>,
     /// Free for the operator.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub ext: Map<String, Value>,
@@ -46,50 +73,53 @@ pub struct AdapterSettings {
     pub ext: Map<String, Value>,
 }
 
-/// Upper bounds in seconds for how long a message stays valid; -1 means none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Which of a tenant's messages are traced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct ResourceLimits {
-    /// For events.
-    #[serde(skip_serializing_if = "is_unlimited")]
-    pub max_ttl: i64,
-    /// For telemetry with QoS 0.
-    #[serde(
-        rename = "max-ttl-telemetry-qos0",
-        skip_serializing_if = "is_unlimited"
-    )]
-    pub max_ttl_telemetry_qos0: i64,
-    /// For telemetry with QoS 1.
-    #[serde(
-        rename = "max-ttl-telemetry-qos1",
-        skip_serializing_if = "is_unlimited"
-    )]
-    pub max_ttl_telemetry_qos1: i64,
-    /// For responses to commands.
-    #[serde(skip_serializing_if = "is_unlimited")]
-    pub max_ttl_command_response: i64,
+pub struct Tracing {
+    /// For all of the tenant's devices.
+    #[serde(skip_serializing_if = "SamplingMode::is_default")]
+    pub sampling_mode: SamplingMode,
+    /// For those who authenticate under these names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sampling_mode_per_auth_id: BTreeMap<String, SamplingMode>,
+}
+
+/// Whether messages are traced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SamplingMode {
+    /// As the gateway is configured.
+    #[default]
+    Default,
+    /// All of them.
+    All,
+    /// None of them.
+    None,
+}
+
+impl SamplingMode {
+    // serde's `skip_serializing_if` hands over references.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::Default
+    }
 }
 
 impl Default for Tenant {
     fn default() -> Self {
         Self {
             enabled: true,
+            alias: None,
             adapters: None,
             defaults: Map::new(),
             minimum_message_size: 0,
+            registration_limits: None,
             resource_limits: None,
+            tracing: None,
+            trust_anchor_group: None,
+            trusted_ca: Vec::new(),
             ext: Map::new(),
-        }
-    }
-}
-
-impl Default for ResourceLimits {
-    fn default() -> Self {
-        Self {
-            max_ttl: -1,
-            max_ttl_telemetry_qos0: -1,
-            max_ttl_telemetry_qos1: -1,
-            max_ttl_command_response: -1,
         }
     }
 }
@@ -128,11 +158,6 @@ fn is_true(value: &bool) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(value: &u64) -> bool {
     *value == 0
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_unlimited(value: &i64) -> bool {
-    *value == -1
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The adapter's configuration, plain data.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,15 @@ pub struct HttpConfig {
     pub port: u16,
     /// Whether plain HTTP is allowed on an address that other hosts can reach. Default: false.
     pub allow_insecure: bool,
+    /// Whether the port without TLS is open; if not, a certificate is needed. Default: true.
+    pub plain: bool,
+    /// TCP port with TLS, 0 to 65535; 0 takes a free one. It is open if there is a certificate.
+    /// Default: 8443.
+    pub tls_port: u16,
+    /// Certificate chain of this listener alone, PEM; instead of `tls.certificate`.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key that belongs to `tls_certificate`, PEM.
+    pub tls_key: Option<PathBuf>,
     /// Largest payload of an upload, in bytes; one of exactly this size is accepted. Default: 2048.
     pub max_payload_size: usize,
     /// Seconds after which a connection is closed that sends no request, does not finish the head
@@ -38,6 +48,10 @@ impl Default for HttpConfig {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             allow_insecure: false,
+            plain: true,
+            tls_port: 8443,
+            tls_certificate: None,
+            tls_key: None,
             max_payload_size: 2048,
             idle_timeout: 75,
             realm: "Hono".to_owned(),

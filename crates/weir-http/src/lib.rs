@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectionBudget, Pipeline};
-use weir_listener::{Bind, BindError, Listener};
+use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
 
 pub use config::HttpConfig;
 
@@ -45,22 +45,32 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Opens the listener.
+    /// Opens the listener; with a certificate also its TLS port.
     ///
     /// # Errors
     /// If the address is not allowed or not to be had.
-    pub async fn build(config: HttpConfig, pipeline: Pipeline) -> Result<Self, BindError> {
+    pub async fn build(
+        config: HttpConfig,
+        tls: Option<Tls>,
+        pipeline: Pipeline,
+    ) -> Result<Self, BindError> {
         let listener = Listener::bind(Bind {
             name: "http",
-            address: SocketAddr::new(config.bind, config.port),
+            ip: config.bind,
+            plain: config.plain.then_some(config.port),
             allow_insecure: config.allow_insecure,
+            tls: tls.map(|tls| TlsPort {
+                port: config.tls_port,
+                tls,
+                clients: ClientCertificates::Requested,
+            }),
         })
         .await?;
         let front = Arc::new(Front::new(&config, pipeline));
         Ok(Self { listener, front })
     }
 
-    /// The address it listens on, with the real port.
+    /// The address it listens on, with the real port; the plain one's if that is open.
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
     }

@@ -11,9 +11,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
-use weir_listener::Connection;
+use weir_listener::{Connection, Stream};
 
 use crate::request::Front;
 
@@ -32,7 +31,9 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
         peer,
         permit,
         stop,
+        tls,
     } = connection;
+    let tls = tls.map(Arc::new);
     let is_served = permit.is_some();
     let patience = if is_served {
         front.patience
@@ -40,10 +41,10 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
         front.patience.min(REFUSAL_TIME)
     };
     let service = service_fn(move |request| {
-        let front = front.clone();
+        let (front, tls) = (front.clone(), tls.clone());
         async move {
             Ok::<_, Infallible>(if is_served {
-                front.answer(request).await
+                front.answer(request, tls.as_deref()).await
             } else {
                 front.overloaded()
             })
@@ -72,11 +73,11 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
 /// A socket that gives up a peer that does not read, and closes so that the last answer arrives.
 #[derive(Debug)]
 struct PeerStream {
-    stream: TcpStream,
+    stream: Stream,
     patience: Duration,
-    /// Runs while a write waits for the peer.
+    /// Runs while a write or a flush waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Set when our side is closed.
+    /// Set when our side is being closed.
     linger: Option<Linger>,
 }
 
@@ -84,10 +85,12 @@ struct PeerStream {
 struct Linger {
     until: Pin<Box<Sleep>>,
     bytes: usize,
+    /// Whether our side is closed.
+    is_closed: bool,
 }
 
 impl PeerStream {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
+    fn new(stream: Stream, patience: Duration) -> Self {
         Self {
             stream,
             patience,
@@ -148,20 +151,27 @@ impl AsyncWrite for PeerStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // TLS holds back what the socket has no room for.
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.bound(polled, cx)
     }
 
     /// Closes our side, then reads and forgets what is still on its way here: closing at once would
     /// reset the connection and could take the answer away from the peer (RFC 9112 §9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        }
         let linger = this.linger.get_or_insert_with(|| Linger {
             until: Box::pin(sleep(LINGER_TIME)),
             bytes: LINGER_BYTES,
+            is_closed: false,
         });
+        if !linger.is_closed {
+            match Pin::new(&mut this.stream).poll_shutdown(cx)? {
+                Poll::Ready(()) => linger.is_closed = true,
+                // The last word of TLS has to go out first, and its peer may not read.
+                Poll::Pending => return linger.until.as_mut().poll(cx).map(Ok),
+            }
+        }
         let mut scratch = [0; 4096];
         while linger.bytes > 0 && linger.until.as_mut().poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut scratch);

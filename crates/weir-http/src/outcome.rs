@@ -80,6 +80,7 @@ impl Answer {
                 (Code::FORBIDDEN, text.into())
             }
             Reason::AdapterDisabled
+            | Reason::DeviceLimitReached
             | Reason::GatewayNotAuthorised
             | Reason::GatewayUnknown
             | Reason::Rejected(RejectCondition::UnauthorizedAccess, _)
@@ -102,6 +103,7 @@ impl Answer {
             Reason::DownstreamUnavailable
             | Reason::InstanceConnectionsExceeded
             | Reason::Internal
+            | Reason::NotAnnounced
             | Reason::RegistryUnavailable
             | Reason::Rejected(RejectCondition::InternalError, _)
             | Reason::ShuttingDown => (Code::SERVICE_UNAVAILABLE, UNAVAILABLE.into()),

@@ -12,9 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use weir_core::{
-    Endpoint, Outcome, Pipeline, Protocol, Qos, Reason, Received, Rule, Session, Target, TenantId,
-    TraceContext,
+    ClientContext, Endpoint, Outcome, Pipeline, Presented, Protocol, Qos, Reason, Received, Rule,
+    Session, Target, TenantId, TraceContext,
 };
+use weir_listener::TlsPeer;
 
 use crate::address::Address;
 use crate::body::{Payload, PayloadError};
@@ -57,7 +58,11 @@ impl Front {
     }
 
     /// Answers a request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        tls: Option<&TlsPeer>,
+    ) -> Response<Full<Bytes>> {
         let arrived = Instant::now();
         let (head, incoming) = request.into_parts();
         let mut payload = Payload::new(incoming);
@@ -76,7 +81,8 @@ impl Front {
             return response;
         }
         let answer = if address.accepts(&head.method) {
-            self.upload(&head, &address, &mut payload, arrived).await
+            self.upload(&head, &address, &mut payload, (arrived, tls))
+                .await
         } else {
             Err(log(Answer::method_not_allowed(address.methods())))
         };
@@ -101,9 +107,9 @@ impl Front {
         head: &Parts,
         address: &Address,
         payload: &mut Payload,
-        arrived: Instant,
+        (arrived, tls): (Instant, Option<&TlsPeer>),
     ) -> Result<Answer, Answer> {
-        let session = self.authenticate(&head.headers).await?;
+        let session = self.authenticate(&head.headers, tls).await?;
         check_target(&session, head, address)?;
         check_expectation(&head.headers)?;
         let payload = self.payload(&session, payload).await?;
@@ -131,11 +137,28 @@ impl Front {
         ))
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
-        let basic = Basic::from_headers(headers).map_err(|reason| self.refuse(None, reason))?;
+    /// A client certificate goes before a password, and there is no way back (contract §2.4).
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        tls: Option<&TlsPeer>,
+    ) -> Result<Arc<Session>, Answer> {
+        let certificate = tls.and_then(|peer| Some((peer.certificate.as_ref()?, peer)));
+        let basic;
+        let presented = match certificate {
+            Some((certificate, peer)) => Presented::Certificate {
+                certificate,
+                server_name: peer.server_name.as_deref(),
+            },
+            None => {
+                basic = Basic::from_headers(headers).map_err(|reason| self.refuse(None, reason))?;
+                basic.presented()
+            }
+        };
+        let context = ClientContext::default();
         let check = self
             .pipeline
-            .authenticate(Protocol::Http, basic.presented());
+            .authenticate(Protocol::Http, presented, context);
         let principal = tokio::time::timeout(self.patience, check)
             .await
             .map_err(|_| self.refuse(None, Reason::RegistryUnavailable))?

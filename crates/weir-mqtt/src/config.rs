@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -26,6 +27,15 @@ pub struct MqttConfig {
     pub port: u16,
     /// Whether to listen without TLS on an address that other hosts can reach. Default: false.
     pub allow_insecure: bool,
+    /// Whether the port without TLS is open; if not, a certificate is needed. Default: true.
+    pub plain: bool,
+    /// TCP port with TLS, 0 to 65535; 0 takes a free one. It is open if there is a certificate.
+    /// Default: 8883.
+    pub tls_port: u16,
+    /// Certificate chain of this listener alone, PEM; instead of `tls.certificate`.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key that belongs to `tls_certificate`, PEM.
+    pub tls_key: Option<PathBuf>,
     /// The largest payload, in bytes, 0 to 268435327. A packet whose remaining length exceeds it by
     /// more than 128 ends its connection. Default: 2048.
     pub max_payload_size: usize,
@@ -47,6 +57,10 @@ impl Default for MqttConfig {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 1883,
             allow_insecure: false,
+            plain: true,
+            tls_port: 8883,
+            tls_certificate: None,
+            tls_key: None,
             max_payload_size: 2048,
             connect_timeout: 30,
             max_in_flight: NonZeroU16::MIN.saturating_add(63),

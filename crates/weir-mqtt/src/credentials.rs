@@ -2,6 +2,8 @@
 
 use weir_core::{CredentialFault, Presented, Reason};
 
+use weir_listener::TlsPeer;
+
 use crate::codec::Connect;
 
 /// For a CONNECT that lacks user name or password.
@@ -15,6 +17,24 @@ pub(crate) fn presented(connect: &Connect) -> Result<Presented<'_>, Reason> {
         (Some(username), Some(password)) => Ok(Presented::Password { username, password }),
         _ => Err(MISSING),
     }
+}
+
+/// The certificate that the client proved to hold the key of, if it presented one.
+pub(crate) fn certificate(tls: Option<&TlsPeer>) -> Option<Presented<'_>> {
+    let peer = tls?;
+    Some(Presented::Certificate {
+        certificate: peer.certificate.as_ref()?,
+        server_name: peer.server_name.as_deref(),
+    })
+}
+
+/// Whether a certificate was refused before any credentials were looked up: no tenant trusts its
+/// issuer, or its signature does not hold.
+pub(crate) fn leads_nowhere(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::BadRequest(..) | Reason::TenantUnknown | Reason::Unauthorized(_)
+    )
 }
 
 #[cfg(test)]

@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use weir_core::{AuthenticationError, Pipeline, Protocol, Reason, Session};
+use weir_core::{
+    AuthenticationError, ClientContext, CredentialFault, Pipeline, Principal, Protocol, Reason,
+    Session,
+};
 
 use crate::codec::{self, BadConnect, Codec, Connect, Limits};
 use crate::credentials;
 use crate::outcome::connect_code;
-use crate::session::Shared;
+use crate::session::{Arrival, Shared};
 use crate::wire::Wire;
 
 /// How long a client that there is no place for may take to say what version it speaks.
@@ -36,12 +39,12 @@ pub(crate) struct Accepted {
 /// [MQTT-3.1.4-5] stays unread until then.
 pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
-    has_place: bool,
+    arrival: Arrival,
     stop: &CancellationToken,
     shared: &Shared,
 ) -> Option<Accepted> {
     let allowed = shared.config.connect_timeout();
-    let patience = if has_place {
+    let patience = if arrival.has_place {
         allowed
     } else {
         allowed.min(REFUSAL_TIMEOUT)
@@ -58,7 +61,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let pipeline = &shared.pipeline;
     let decision = tokio::select! {
         biased;
-        decision = decide(pipeline, has_place, &request) => decision,
+        decision = decide(pipeline, &arrival, &request) => decision,
         () = stop.cancelled() => Err(refused(pipeline, Reason::ShuttingDown)),
         () = tokio::time::sleep(allowed) => Err(refused(pipeline, Reason::RegistryUnavailable)),
     };
@@ -112,21 +115,48 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn decide(
     pipeline: &Pipeline,
-    has_place: bool,
+    arrival: &Arrival,
     request: &Connect,
 ) -> Result<Arc<Session>, Reason> {
-    if !has_place {
+    if !arrival.has_place {
         return Err(refused(pipeline, Reason::InstanceConnectionsExceeded));
     }
-    let presented = credentials::presented(request).map_err(|reason| refused(pipeline, reason))?;
-    let principal = pipeline
-        .authenticate(Protocol::Mqtt, presented)
-        .await
-        .map_err(|error| {
-            pipeline.connection_refused(Protocol::Mqtt, &error);
-            error.reason
-        })?;
+    let principal = authenticate(pipeline, arrival, request).await;
+    let principal = principal.map_err(|error| {
+        pipeline.connection_refused(Protocol::Mqtt, &error);
+        error.reason
+    })?;
     pipeline.connect(Protocol::Mqtt, principal).await
+}
+
+/// A client certificate goes first. If it leads nowhere, a password may (device contract §3.2).
+async fn authenticate(
+    pipeline: &Pipeline,
+    arrival: &Arrival,
+    request: &Connect,
+) -> Result<Principal, AuthenticationError> {
+    let context = ClientContext {
+        client_id: Some(&*request.client_id).filter(|id| !id.is_empty()),
+    };
+    let by_password = credentials::presented(request);
+    if let Some(presented) = credentials::certificate(arrival.tls.as_deref()) {
+        let known = pipeline.authenticate(Protocol::Mqtt, presented, context);
+        match known.await {
+            Err(error) if credentials::leads_nowhere(&error.reason) => {
+                if by_password.is_err() {
+                    let reason = Reason::Unauthorized(CredentialFault::Wrong);
+                    return Err(AuthenticationError { reason, ..error });
+                }
+            }
+            decided => return decided,
+        }
+    }
+    let presented = by_password.map_err(|reason| AuthenticationError {
+        tenant: None,
+        reason,
+    })?;
+    let known = pipeline.authenticate(Protocol::Mqtt, presented, context);
+    known.await
 }
 
 /// Counts an attempt that failed before anything was known of the device.

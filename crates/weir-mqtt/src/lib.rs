@@ -39,11 +39,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectionBudget, Pipeline};
-use weir_listener::{Bind, BindError, Connection, Listener};
+use weir_listener::{Bind, BindError, ClientCertificates, Connection, Listener, Tls, TlsPort};
 
 pub use config::MqttConfig;
 
-use session::Shared;
+use session::{Arrival, Shared};
 
 /// The MQTT adapter with its open port.
 #[derive(Debug)]
@@ -53,15 +53,26 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Opens the port that `config` names. Messages go through `pipeline`.
+    /// Opens the port that `config` names, with a certificate also the one with TLS. Messages go
+    /// through `pipeline`.
     ///
     /// # Errors
     /// If the port is not to be had, or is not allowed without TLS.
-    pub async fn build(config: MqttConfig, pipeline: Pipeline) -> Result<Self, BindError> {
+    pub async fn build(
+        config: MqttConfig,
+        tls: Option<Tls>,
+        pipeline: Pipeline,
+    ) -> Result<Self, BindError> {
         let bind = Bind {
             name: "mqtt",
-            address: SocketAddr::new(config.bind, config.port),
+            ip: config.bind,
+            plain: config.plain.then_some(config.port),
             allow_insecure: config.allow_insecure,
+            tls: tls.map(|tls| TlsPort {
+                port: config.tls_port,
+                tls,
+                clients: ClientCertificates::Requested,
+            }),
         };
         Ok(Self {
             listener: Listener::bind(bind).await?,
@@ -69,7 +80,7 @@ impl Adapter {
         })
     }
 
-    /// The address it listens on, with the real port.
+    /// The address it listens on, with the real port; the plain one's if that is open.
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
     }
@@ -89,9 +100,14 @@ async fn serve(connection: Connection, shared: Arc<Shared>) {
         peer,
         permit,
         stop,
+        tls,
     } = connection;
     tracing::debug!(%peer, "MQTT connection");
-    session::serve(stream, permit.is_some(), stop, &shared).await;
+    let arrival = Arrival {
+        has_place: permit.is_some(),
+        tls: tls.map(Box::new),
+    };
+    session::serve(stream, arrival, stop, &shared).await;
     // The place in the budget is held until the very end of the connection.
     drop(permit);
 }

@@ -86,6 +86,7 @@ fn answer(reason: &Reason) -> Answer {
         Reason::BadRequest(Rule::ContentType, _) => (not_authorized, Code::PayloadFormatInvalid),
         Reason::BadRequest(Rule::Encoding, _) => (not_authorized, Code::ProtocolError),
         Reason::BadRequest(Rule::Qos, _) => (not_authorized, Code::QosNotSupported),
+        Reason::DeviceLimitReached => (not_authorized, Code::QuotaExceeded),
         Reason::PayloadTooLarge => (not_authorized, Code::PacketTooLarge),
         Reason::Rejected(RejectCondition::InternalError | RejectCondition::Other, _)
         | Reason::UndeliverableHere => (not_authorized, Code::ImplementationSpecificError),
@@ -95,6 +96,7 @@ fn answer(reason: &Reason) -> Answer {
         ),
         Reason::DownstreamUnavailable
         | Reason::NoCredit
+        | Reason::NotAnnounced
         | Reason::OutcomeTimeout
         | Reason::RegistryUnavailable => (unavailable, Code::ServerBusy),
         Reason::Modified | Reason::NoConsumer | Reason::Released => {

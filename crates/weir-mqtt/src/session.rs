@@ -9,6 +9,7 @@ use rmqtt_codec::v5::DisconnectReasonCode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_core::{Pipeline, Reason, Refusal};
+use weir_listener::TlsPeer;
 
 use crate::MqttConfig;
 use crate::codec::{Codec, Packet, Violation};
@@ -34,21 +35,36 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Pipeline,
 }
 
-/// Serves one connection to its end. Without a place in the process's budget it is refused.
+/// How a client arrived.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// Whether it has a place in the process's budget; without one it is refused.
+    pub(crate) has_place: bool,
+    /// Who it is by TLS.
+    pub(crate) tls: Option<Box<TlsPeer>>,
+}
+
+/// Serves one connection to its end.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    has_place: bool,
+    arrival: Arrival,
     stop: CancellationToken,
     shared: &Shared,
 ) {
     let mut wire = Wire::new(stream);
     // Boxed, so that its memory is given back: a connection is idle for most of its life.
-    let handshake = Box::pin(handshake::connect(&mut wire, has_place, &stop, shared));
+    let handshake = Box::pin(handshake::connect(&mut wire, arrival, &stop, shared));
     let Some(accepted) = handshake.await else {
         return Box::pin(wire.close()).await;
     };
-    let connected = Connected::new(wire, accepted, stop.cancelled(), shared);
-    connected.run().await;
+    let session = accepted.session.clone();
+    let halt = async move {
+        tokio::select! {
+            () = session.closed() => Halt::Closed,
+            () = stop.cancelled() => Halt::Stop,
+        }
+    };
+    Connected::new(wire, accepted, halt, shared).run().await;
 }
 
 /// A connection whose client was accepted.
@@ -60,8 +76,17 @@ struct Connected<S, F> {
     stall: StallWatch,
     /// When what is in the inbox was read.
     arrived: Instant,
-    stop: Latch<F>,
+    halt: Latch<F>,
     is_stopping: bool,
+}
+
+/// What is asked of a connection from outside.
+#[derive(Debug)]
+enum Halt {
+    /// To end when everything is answered: the process stops.
+    Stop,
+    /// To end at once: the device's registration has ended.
+    Closed,
 }
 
 /// How a connection ends.
@@ -78,14 +103,15 @@ enum End {
 enum Ending {
     Violation(&'static str),
     Refused(Reason),
+    RegistrationEnded,
     Silence,
     Shutdown,
 }
 
 type Flow = ControlFlow<End>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> {
-    fn new(wire: Wire<S>, accepted: Accepted, stop: F, shared: &Shared) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F> {
+    fn new(wire: Wire<S>, accepted: Accepted, halt: F, shared: &Shared) -> Self {
         let now = Instant::now();
         Self {
             wire,
@@ -94,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
             keep_alive: KeepAlive::new(accepted.keep_alive, now),
             stall: StallWatch::default(),
             arrived: now,
-            stop: Latch::new(stop),
+            halt: Latch::new(halt),
             is_stopping: false,
         }
     }
@@ -120,7 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
     /// the stop, outcomes, packets that were read, writing, reading, and when all of it has to wait,
     /// the clocks. Answers are so written once for all outcomes and packets that are at hand.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if !self.is_stopping && self.stop.poll(cx).is_ready() {
+        if !self.is_stopping
+            && let Poll::Ready(halt) = self.halt.poll(cx)
+        {
+            if let Halt::Closed = halt {
+                let code = DisconnectReasonCode::AdministrativeAction;
+                return Poll::Ready(End::Close(code, Ending::RegistrationEnded));
+            }
             self.is_stopping = true;
         }
         match self.work(cx) {
@@ -143,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
                 // They may have had their outcome at once.
                 continue;
             }
-            let had_output = !self.wire.outbox.is_empty();
+            let had_output = self.wire.has_output();
             match self.wire.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Flow::Break(End::Gone),
                 Poll::Ready(Ok(())) if had_output => {
@@ -247,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = ()>> Connected<S, F> 
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let is_blocked = !self.wire.outbox.is_empty();
+        let is_blocked = self.wire.has_output();
         if is_blocked && self.stall.poll_blocked(cx).is_ready() {
             return Poll::Ready(End::Gone);
         }
@@ -271,6 +303,7 @@ impl Ending {
         match self {
             Self::Violation(text) => Some(text),
             Self::Refused(reason) => Some(reason.text()),
+            Self::RegistrationEnded => Some("device is disabled or not registered"),
             Self::Silence | Self::Shutdown => None,
         }
     }

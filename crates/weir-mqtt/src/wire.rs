@@ -71,6 +71,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Whether something has not reached the socket yet.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty() || self.unflushed
+    }
+
     /// Writes the outbox. Ready when everything is written.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {

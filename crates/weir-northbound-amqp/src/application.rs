@@ -10,15 +10,16 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use weir_amqp_engine::{
     AcceptLink, Connection, Error, Event, LinkId, PeerAttach, Role, SaslCode, SenderSettleMode,
-    condition,
+    SessionId, condition,
 };
 use weir_amqp_transport::Peer;
-use weir_core::{Accounts, LogLimit, Role as Account, shorten};
+use weir_core::{Accounts, Endpoint, LogLimit, Role as Account, TenantId, shorten};
 
-use crate::address;
+use crate::address::{self, Address};
 use crate::consumer::{Consumer, Order, Outgoing, Queue};
 use crate::link::{Link, Token};
 use crate::node::{Embedded, Node};
+use crate::subscription::Subscription;
 
 /// Longest user name that is looked at, bytes.
 const LONGEST_USER: usize = 256;
@@ -42,6 +43,7 @@ pub(crate) struct Application {
     links: Vec<Option<Link>>,
     /// The link that sends first at the next turn.
     first: usize,
+    subscriptions: Vec<Subscription>,
 }
 
 /// A password being checked.
@@ -62,6 +64,7 @@ impl Application {
             queue_in,
             links: Vec::new(),
             first: 0,
+            subscriptions: Vec::new(),
         }
     }
 
@@ -125,7 +128,7 @@ impl Application {
         let source = source.and_then(|source| source.address.as_deref());
         let shown = (shorten(&attach.name), source.map(shorten));
         let wanted = source.filter(|_| attach.role == Role::Sender);
-        let Some(place) = wanted.and_then(address::parse) else {
+        let Some(address) = wanted.and_then(address::parse) else {
             tracing::info!(
                 user = self.user,
                 link = shown.0,
@@ -134,37 +137,55 @@ impl Application {
             );
             return engine.refuse_link(id, Error::new(condition::NOT_FOUND, "no such node"));
         };
-        let free = self.links.iter().position(Option::is_none);
-        let slot = free.unwrap_or(self.links.len());
-        let limits = self.embedded.limits();
-        let consumer = Arc::new(Consumer::new(limits, self.queue_in.clone(), slot));
-        let node = self.embedded.node(&place.1, place.0);
-        node.add(&consumer);
         tracing::info!(
             user = self.user,
             link = shown.0,
             source = shown.1,
             "consumer attached"
         );
-        let presettled = attach.snd_settle_mode == SenderSettleMode::Settled;
-        let link = Link::new(
-            (id, attach.session),
-            place,
-            (node, consumer),
-            presettled,
-            now,
-        );
+        let (ids, settle_mode) = ((id, attach.session), attach.snd_settle_mode);
+        match address {
+            Address::Uplink(endpoint, tenant) => {
+                self.add_link(now, ids, (endpoint, tenant), settle_mode);
+            }
+            Address::Notification(topic) => {
+                let receiver = self.embedded.subscribe(topic);
+                let timeout = self.embedded.limits().outcome_timeout;
+                let subscription = Subscription::new(ids, (topic, receiver), settle_mode, timeout);
+                self.subscriptions.push(subscription);
+            }
+        }
+        engine.accept_link(id, AcceptLink::default());
+    }
+
+    fn add_link(
+        &mut self,
+        now: Instant,
+        ids: (LinkId, SessionId),
+        place: (Endpoint, TenantId),
+        settle_mode: SenderSettleMode,
+    ) {
+        let free = self.links.iter().position(Option::is_none);
+        let slot = free.unwrap_or(self.links.len());
+        let limits = self.embedded.limits();
+        let consumer = Arc::new(Consumer::new(limits, self.queue_in.clone(), slot));
+        let node = self.embedded.node(&place.1, place.0);
+        node.add(&consumer);
+        let presettled = settle_mode == SenderSettleMode::Settled;
+        let link = Link::new(ids, place, (node, consumer), presettled, now);
         if slot == self.links.len() {
             self.links.push(Some(link));
         } else {
             self.links[slot] = Some(link);
         }
-        engine.accept_link(id, AcceptLink::default());
     }
 
     /// Takes links out of their addresses and lets other consumers have what they did not send.
-    fn remove_where(&mut self, is_gone: impl Fn(&Link) -> bool) {
-        let is_gone = |link: &Option<Link>| link.as_ref().is_some_and(&is_gone);
+    fn remove_where(&mut self, is_gone: impl Fn(LinkId, SessionId) -> bool) {
+        self.subscriptions
+            .retain(|link| !is_gone(link.id, link.session));
+        let is_gone = |link: &Link| is_gone(link.id, link.session);
+        let is_gone = |link: &Option<Link>| link.as_ref().is_some_and(is_gone);
         let slots = self.links.iter_mut().filter(|link| is_gone(link));
         let gone: Vec<Link> = slots.filter_map(Option::take).collect();
         // All of them first, so that none is offered what another one leaves.
@@ -250,7 +271,9 @@ impl Peer for Application {
                 token,
                 outcome,
             } => {
-                let slot = self.links.get_mut(token.slot()).and_then(Option::as_mut);
+                let slot = token
+                    .slot()
+                    .and_then(|slot| self.links.get_mut(slot)?.as_mut());
                 if let Some(own) = slot.filter(|own| own.id == link) {
                     own.settled(now);
                 }
@@ -267,19 +290,21 @@ impl Peer for Application {
                 engine.open(now);
             }
             Event::Attach { link, attach } => self.attach(now, engine, link, &attach),
-            Event::Detached { link, .. } => self.remove_where(|other| other.id == link),
+            Event::Detached { link, .. } => self.remove_where(|other, _| other == link),
             Event::SessionEnded { session, .. } => {
-                self.remove_where(|link| link.session == session);
+                self.remove_where(|_, other| other == session);
             }
             Event::Drain { link } => {
-                let mut links = self.links.iter_mut().flatten();
-                if let Some(link) = links.find(|other| other.id == link) {
-                    link.is_draining = true;
+                let mut subscriptions = self.subscriptions.iter_mut();
+                if let Some(own) = self.links.iter_mut().flatten().find(|own| own.id == link) {
+                    own.is_draining = true;
+                } else if let Some(own) = subscriptions.find(|own| own.id == link) {
+                    own.is_draining = true;
                 }
             }
             Event::Closed { reason, error } => {
                 tracing::debug!(user = self.user, ?reason, ?error, "connection over");
-                self.remove_where(|_| true);
+                self.remove_where(|_, _| true);
             }
             // Credit is looked at after each event anyway; the others are for clients and receivers.
             Event::Credit { .. }
@@ -298,6 +323,10 @@ impl Peer for Application {
     ) {
         self.poll_login(cx, now, engine);
         self.take_orders(cx);
+        // Before the messages: they are few, and there may be no end of messages.
+        for subscription in &mut self.subscriptions {
+            subscription.poll_send(cx, now, engine);
+        }
         self.send_waiting(now, engine);
     }
 
@@ -314,7 +343,7 @@ impl Peer for Application {
 /// However the connection ends, nothing can be offered to it any more, and what waits goes to others.
 impl Drop for Application {
     fn drop(&mut self) {
-        self.remove_where(|_| true);
+        self.remove_where(|_, _| true);
         self.queue.close();
         // A sender that was in the middle of it when the queue was closed is a moment behind.
         for _ in 0..LAST_LOOKS {

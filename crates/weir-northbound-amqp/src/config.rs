@@ -1,6 +1,7 @@
 //! The configuration of the AMQP 1.0 endpoint for applications.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -16,6 +17,14 @@ pub struct AmqpConfig {
     pub port: u16,
     /// Allow listening without TLS on an address that other hosts can reach.
     pub allow_insecure: bool,
+    /// Whether the port without TLS is open; if not, a certificate is needed.
+    pub plain: bool,
+    /// TCP port with TLS, 0 to 65535; 0 takes a free one. It is open if there is a certificate.
+    pub tls_port: u16,
+    /// Certificate chain of this listener alone, PEM; instead of `tls.certificate`.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key that belongs to `tls_certificate`, PEM.
+    pub tls_key: Option<PathBuf>,
     /// Milliseconds a consumer may take until the outcome of a message is known (Hono's
     /// sendMessageTimeout). After that the message is settled as released.
     pub outcome_timeout: u64,
@@ -39,6 +48,10 @@ impl Default for AmqpConfig {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 15672,
             allow_insecure: false,
+            plain: true,
+            tls_port: 15671,
+            tls_certificate: None,
+            tls_key: None,
             outcome_timeout: 1000,
             queue_messages: 1000,
             queue_bytes: 4 * 1024 * 1024,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use weir_amqp_engine::{Config, Connection};
 use weir_amqp_transport::drive;
 use weir_core::{Accounts, ConnectionBudget, LogLimit};
-use weir_listener::{Bind, BindError, Listener};
+use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
 
 use crate::application::Application;
 use crate::{AmqpConfig, Embedded};
@@ -30,21 +30,26 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds the listener.
+    /// Binds the listener, with a certificate also its TLS port.
     ///
     /// # Errors
     /// If the address is not allowed or not to be had.
     pub async fn build(
         config: AmqpConfig,
+        tls: Option<Tls>,
         embedded: Embedded,
         accounts: Arc<Accounts>,
     ) -> Result<Self, BindError> {
-        let address = SocketAddr::new(config.bind, config.port);
-        let allow_insecure = config.allow_insecure;
         let bind = Bind {
             name: "northbound.amqp",
-            address,
-            allow_insecure,
+            ip: config.bind,
+            plain: config.plain.then_some(config.port),
+            allow_insecure: config.allow_insecure,
+            tls: tls.map(|tls| TlsPort {
+                port: config.tls_port,
+                tls,
+                clients: ClientCertificates::NotRequested,
+            }),
         };
         let listener = Listener::bind(bind).await?;
         Ok(Self {
@@ -55,7 +60,7 @@ impl Endpoint {
         })
     }
 
-    /// The address it listens on, with the real port.
+    /// The address it listens on, with the real port; the plain one's if that is open.
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
     }
@@ -91,6 +96,7 @@ impl Endpoint {
                     peer,
                     permit,
                     stop,
+                    ..
                 } = connection;
                 if permit.is_none() {
                     if let Some(unlogged) = OVER_BUDGET.admit(Instant::now()) {

@@ -24,6 +24,8 @@ mod endpoint;
 mod link;
 mod message;
 mod node;
+mod notification;
+mod subscription;
 
 pub use config::AmqpConfig;
 pub use endpoint::Endpoint;

@@ -37,7 +37,8 @@ pub(crate) struct Link {
 pub(crate) struct Token {
     completion: Completion,
     presettled: bool,
-    slot: usize,
+    /// Where the link is kept that counts it.
+    slot: Option<usize>,
 }
 
 impl Link {
@@ -140,7 +141,7 @@ impl Link {
         let token = Token {
             completion,
             presettled: self.presettled,
-            slot: self.consumer.slot(),
+            slot: Some(self.consumer.slot()),
         };
         let options = SendOptions {
             settled: self.presettled,
@@ -181,8 +182,17 @@ impl Link {
 }
 
 impl Token {
-    /// Where the link is kept.
-    pub(crate) fn slot(&self) -> usize {
+    /// Of a delivery whose outcome nobody waits for and no link counts.
+    pub(crate) fn unobserved() -> Self {
+        Self {
+            completion: Completion::unobserved(),
+            presettled: true,
+            slot: None,
+        }
+    }
+
+    /// Where the link is kept that counts the delivery.
+    pub(crate) fn slot(&self) -> Option<usize> {
         self.slot
     }
 

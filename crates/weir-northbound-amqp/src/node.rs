@@ -6,12 +6,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::broadcast;
 use weir_core::{
-    Completion, Delivery, Downstream, Endpoint, Northbound, Outlet, Qos, Reason, TenantId,
+    ChangeListener, Completion, Delivery, Downstream, Endpoint, Northbound, Outlet, Qos, Reason,
+    TenantId,
 };
 
 use crate::config::Limits;
 use crate::consumer::{Consumer, Outgoing, Refused};
+use crate::notification::{Notifications, Topic};
 
 /// The embedded northbound: the directory of all addresses. Clones share it.
 #[derive(Clone, Debug)]
@@ -21,6 +25,7 @@ pub struct Embedded(Arc<Directory>);
 struct Directory {
     limits: Limits,
     nodes: RwLock<HashMap<(Endpoint, TenantId), Arc<Node>>>,
+    notifications: Arc<Notifications>,
     /// At how many addresses those that nobody uses are looked for.
     sweep_at: AtomicUsize,
 }
@@ -39,12 +44,22 @@ impl Embedded {
         Self(Arc::new(Directory {
             limits: config.limits(),
             nodes: RwLock::default(),
+            notifications: Arc::new(Notifications::new()),
             sweep_at: AtomicUsize::new(SWEEP_FROM),
         }))
     }
 
+    /// Tells every application that has asked for it what changes in the registry.
+    pub fn notifications(&self) -> Arc<dyn ChangeListener> {
+        self.0.notifications.clone()
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         self.0.limits
+    }
+
+    pub(crate) fn subscribe(&self, topic: Topic) -> broadcast::Receiver<Bytes> {
+        self.0.notifications.subscribe(topic)
     }
 
     pub(crate) fn node(&self, tenant: &TenantId, endpoint: Endpoint) -> Arc<Node> {

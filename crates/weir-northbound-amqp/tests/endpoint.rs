@@ -35,7 +35,7 @@ async fn start(config: AmqpConfig) -> Fixture {
     );
     accounts.add(Role::Operator, "op", PasswordSecret::of_random("secret"));
     let telemetry = embedded.outlet(&TenantId::from("acme"), weir_core::Endpoint::Telemetry);
-    let endpoint = Endpoint::build(config, embedded, Arc::new(accounts))
+    let endpoint = Endpoint::build(config, None, embedded, Arc::new(accounts))
         .await
         .unwrap();
     let address = endpoint.local_addr();

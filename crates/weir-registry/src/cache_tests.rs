@@ -1,11 +1,12 @@
 //! The rule of forgetting, one interleaving at a time.
 
-use std::convert::Infallible;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use weir_core::Tenant;
 
 use super::*;
 
@@ -13,43 +14,60 @@ fn tenant() -> TenantId {
     "acme".into()
 }
 
-fn loaded(minimum_message_size: u64) -> Loaded<Tenant> {
-    let value = Tenant {
+fn registered(minimum_message_size: u64) -> RegisteredTenant {
+    let settings = Tenant {
         minimum_message_size,
         ..Tenant::default()
     };
-    let tags = vec![Tag::Tenant(tenant())];
+    let id = tenant();
+    RegisteredTenant { id, settings }
+}
+
+fn loaded(size: u64) -> Loaded<Result<RegisteredTenant, LookupError>> {
+    let value = Ok(registered(size));
+    let tags = vec![Tag::Name(tenant())];
     Loaded { value, tags }
 }
 
-async fn get(caches: &Caches, size: u64) -> Cached<Tenant> {
-    let load = async { Ok::<_, Infallible>(loaded(size)) };
+fn missing() -> Loaded<Result<RegisteredTenant, LookupError>> {
+    let value = Err(LookupError::NotFound);
+    let tags = vec![Tag::Name(tenant())];
+    Loaded { value, tags }
+}
+
+async fn get(caches: &Caches, size: u64) -> Cached<RegisteredTenant> {
+    let load = async { loaded(size) };
     caches.tenant(tenant(), load).await.unwrap()
 }
 
-fn assertion(device: &str, tags: &[Tag]) -> (AssertionKey, Loaded<Assertion>) {
-    let value = Assertion::default();
+fn assertion(device: &str, tags: &[Tag]) -> (AssertionKey, Loaded<Result<Assertion, Denied>>) {
+    let value = Ok(Assertion::default());
     let tags = tags.to_vec();
     ((tenant(), device.into(), None), Loaded { value, tags })
+}
+
+fn touching(tag: Tag) -> [Effect; 1] {
+    let tags = vec![tag];
+    [Effect { tags, change: None }]
 }
 
 #[tokio::test]
 async fn a_hit_is_not_loaded_again() {
     let caches = Caches::new(10);
-    assert_eq!(get(&caches, 1).await.minimum_message_size, 1);
-    assert_eq!(get(&caches, 2).await.minimum_message_size, 1);
+    assert_eq!(get(&caches, 1).await.settings.minimum_message_size, 1);
+    assert_eq!(get(&caches, 2).await.settings.minimum_message_size, 1);
 }
 
 #[tokio::test]
 async fn what_was_touched_is_stale_and_loaded_again() {
     let caches = Caches::new(10);
     let held = get(&caches, 1).await;
-    caches.forget(&tenant(), &[Tag::Existence(tenant())]).await;
+    caches.forget(&touching(Tag::Existence(tenant()))).await;
     assert!(!held.is_stale(), "another tag");
-    caches.forget(&tenant(), &[Tag::Tenant(tenant())]).await;
+    caches.forget(&touching(Tag::Name(tenant()))).await;
     assert!(held.is_stale());
     let fresh = get(&caches, 2).await;
-    assert_eq!(fresh.minimum_message_size, 2);
+    assert_eq!(fresh.settings.minimum_message_size, 2);
     assert!(!fresh.is_stale());
 }
 
@@ -66,7 +84,7 @@ async fn a_load_that_began_before_a_change_does_not_outlive_it() {
             let load = async {
                 has_read.send(()).unwrap();
                 goes_on.await.unwrap();
-                Ok::<_, Infallible>(loaded(1))
+                loaded(1)
             };
             caches.tenant(tenant(), load).await.unwrap()
         }
@@ -74,7 +92,7 @@ async fn a_load_that_began_before_a_change_does_not_outlive_it() {
     read.await.unwrap();
     let mut forget = tokio::spawn({
         let caches = caches.clone();
-        async move { caches.forget(&tenant(), &[Tag::Tenant(tenant())]).await }
+        async move { caches.forget(&touching(Tag::Name(tenant()))).await }
     });
     let early = timeout(Duration::from_millis(50), &mut forget).await;
     assert!(early.is_err(), "the change was answered during the load");
@@ -82,7 +100,7 @@ async fn a_load_that_began_before_a_change_does_not_outlive_it() {
     let old = loader.await.unwrap();
     forget.await.unwrap();
     assert!(old.is_stale());
-    assert_eq!(get(&caches, 2).await.minimum_message_size, 2);
+    assert_eq!(get(&caches, 2).await.settings.minimum_message_size, 2);
 }
 
 #[tokio::test]
@@ -95,7 +113,7 @@ async fn a_storm_of_misses_is_one_load() {
             let load = async {
                 loads.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                Ok::<_, Infallible>(loaded(1))
+                loaded(1)
             };
             caches.tenant(tenant(), load).await.unwrap();
         })
@@ -109,9 +127,13 @@ async fn a_storm_of_misses_is_one_load() {
 #[tokio::test]
 async fn a_failed_load_is_not_remembered() {
     let caches = Caches::new(10);
-    let failed = caches.tenant(tenant(), async { Err("down") }).await;
-    assert_eq!(failed.err(), Some("down"));
-    assert_eq!(get(&caches, 2).await.minimum_message_size, 2);
+    let failed = async || Loaded {
+        value: Err(LookupError::Unavailable("down".to_owned())),
+        tags: Vec::new(),
+    };
+    let failed = caches.tenant(tenant(), failed()).await;
+    assert!(matches!(failed, Err(LookupError::Unavailable(_))));
+    assert_eq!(get(&caches, 2).await.settings.minimum_message_size, 2);
 }
 
 #[tokio::test]
@@ -124,13 +146,19 @@ async fn what_has_no_room_any_more_is_stale_and_leaves_the_index() {
             Tag::Device(tenant(), number.to_string().into()),
         ];
         let (key, loaded) = assertion(&number.to_string(), &tags);
-        let load = async { Ok::<_, Infallible>(loaded) };
+        let load = async { loaded };
         held.push(caches.assertion(key, load).await.unwrap());
-        caches.assertions.entries.run_pending_tasks().await;
+        caches
+            .0
+            .assertions
+            .present
+            .entries
+            .run_pending_tasks()
+            .await;
     }
     let fresh = held.iter().filter(|value| !value.is_stale()).count();
     assert_eq!(fresh, 4);
-    let by_tag = caches.assertions.index.lock();
+    let by_tag = caches.0.assertions.present.index.lock();
     assert_eq!(by_tag[&Tag::Existence(tenant())].len(), 4);
     assert_eq!(by_tag.len(), 5);
 }
@@ -140,23 +168,52 @@ async fn a_cancelled_load_leaves_nothing_behind_and_lets_changes_through() {
     let caches = Caches::new(4);
     let never = async {
         std::future::pending::<()>().await;
-        Ok::<_, Infallible>(loaded(1))
+        loaded(1)
     };
     let cancelled = timeout(Duration::from_millis(10), caches.tenant(tenant(), never)).await;
     assert!(cancelled.is_err());
-    caches.forget(&tenant(), &[Tag::Tenant(tenant())]).await;
-    assert!(caches.tenants.index.lock().is_empty());
-    assert_eq!(get(&caches, 2).await.minimum_message_size, 2);
+    caches.forget(&touching(Tag::Name(tenant()))).await;
+    assert!(caches.0.tenants.present.index.lock().is_empty());
+    assert_eq!(get(&caches, 2).await.settings.minimum_message_size, 2);
 }
 
 #[tokio::test]
 async fn an_entry_that_leaves_late_does_not_take_its_successor_along() {
-    let index = Arc::new(Index::<TenantId, Tenant>::default());
-    let old = index.register(tenant(), loaded(1));
-    let new = index.register(tenant(), loaded(2));
+    let index = Arc::new(Index::<TenantId, RegisteredTenant>::default());
+    let tag = Tag::Name(tenant());
+    let old = index.register(tenant(), registered(1), vec![tag.clone()]);
+    let new = index.register(tenant(), registered(2), vec![tag.clone()]);
     drop(old);
     assert!(!new.value.is_stale());
-    let taken = index.take(&[Tag::Tenant(tenant())]);
+    let taken = index.take(&[&tag]);
     assert_eq!(taken.len(), 1);
-    assert_eq!(taken[0].1.minimum_message_size, 2);
+    assert_eq!(taken[0].1.settings.minimum_message_size, 2);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_remembered_until_it_is_made() {
+    let caches = Caches::new(10);
+    let missed = caches.tenant(tenant(), async { missing() }).await;
+    assert!(matches!(missed, Err(LookupError::NotFound)));
+    let unasked = async { panic!("the database was asked again") };
+    let missed = caches.tenant(tenant(), unasked).await;
+    assert!(matches!(missed, Err(LookupError::NotFound)));
+    caches.forget(&touching(Tag::Name(tenant()))).await;
+    assert_eq!(get(&caches, 1).await.settings.minimum_message_size, 1);
+    // It does not push out what is there.
+    for number in 0..100 {
+        let name = TenantId::from(number.to_string());
+        let missed = caches.tenant(name, async { missing() }).await;
+        assert!(missed.is_err());
+    }
+    assert_eq!(get(&caches, 2).await.settings.minimum_message_size, 1);
+}
+
+#[tokio::test]
+async fn everything_can_be_forgotten() {
+    let caches = Caches::new(10);
+    let held = get(&caches, 1).await;
+    caches.forget_everything().await;
+    assert!(held.is_stale());
+    assert_eq!(get(&caches, 2).await.settings.minimum_message_size, 2);
 }

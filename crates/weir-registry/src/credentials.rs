@@ -7,23 +7,24 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use weir_core::{AuthId, CredentialType, DeviceId, HashFunction, TenantId};
+use weir_core::{AuthId, ChangeSubject, DeviceId, HashFunction, TenantId, Timestamp};
 
 use crate::cache::Tag;
 use crate::change::Change;
 use crate::stored::StoredCredential;
-use crate::{ChangeError, ReadError, SqlRegistry, Timestamp, Unavailable, Version};
+use crate::{ChangeError, ReadError, SqlRegistry, Unavailable, Version};
 
 /// A credential to be set.
 #[derive(Clone, Debug)]
 pub struct NewCredential {
-    /// How the device proves who it is.
-    pub kind: CredentialType,
+    /// How the device proves who it is: the name of a [`weir_core::CredentialType`], or any other,
+    /// which is kept and never used.
+    pub kind: String,
     /// The name it does so with.
     pub auth_id: AuthId,
     /// Whether it may be used at all.
     pub enabled: bool,
-    /// Free for the operator.
+    /// Free for the operator; a client must not contradict it.
     pub ext: Map<String, Value>,
     /// Free for the operator.
     pub comment: Option<String>,
@@ -44,8 +45,41 @@ pub struct NewSecret {
     pub not_after: Option<Timestamp>,
     /// Free for the operator.
     pub comment: Option<String>,
-    /// The hash; without one, the stored secret's is kept.
-    pub hash: Option<PasswordHash>,
+    /// What is to be known or shown.
+    pub data: SecretData,
+}
+
+/// What a secret is made of, by type of credential.
+#[derive(Clone, PartialEq)]
+pub enum SecretData {
+    /// Nothing (`x509-cert`), or what the stored secret of that id has.
+    None,
+    /// Of `hashed-password`.
+    Password(PasswordHash),
+    /// Of `psk`: the key.
+    SharedKey(Vec<u8>),
+    /// Of `rpk`.
+    PublicKey {
+        /// The DER form of a `SubjectPublicKeyInfo`.
+        key: Vec<u8>,
+        /// `RSA`, `EC`, ….
+        algorithm: String,
+    },
+    /// Of any other type: whatever the operator gave.
+    Other(Map<String, Value>),
+}
+
+/// It is secret; only its kind is shown.
+impl fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Password(_) => "Password(…)",
+            Self::SharedKey(_) => "SharedKey(…)",
+            Self::PublicKey { .. } => "PublicKey(…)",
+            Self::Other(_) => "Other(…)",
+        })
+    }
 }
 
 /// A password's hash.
@@ -90,9 +124,20 @@ pub struct CredentialView {
 }
 
 /// A secret as it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SecretView {
+    /// What every secret has.
+    #[serde(flatten)]
+    pub head: SecretHead,
+    /// What is no secret of it: a public key, or whatever a type unknown here has.
+    #[serde(flatten)]
+    pub open: Map<String, Value>,
+}
+
+/// What every secret has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SecretHead {
     /// By which it can be kept when the set is replaced.
     pub id: String,
     /// Whether it may be used at all.
@@ -117,11 +162,14 @@ pub enum SetCredentialsError {
     /// The set has another version than the one expected.
     #[error("resource version does not match")]
     VersionMismatch,
+    /// The set has more credentials than a device of the tenant may have.
+    #[error("a device of this tenant may have no more than {0} credentials")]
+    LimitReached(u64),
     /// Another device of the tenant has a credential of that type and name, or the set has two.
     #[error("there is another credential of type {kind} with auth-id {auth_id}")]
     AuthIdTaken {
         /// The credential's type.
-        kind: &'static str,
+        kind: String,
         /// The credential's name.
         auth_id: AuthId,
     },
@@ -201,26 +249,32 @@ impl SqlRegistry {
         set: Vec<NewCredential>,
         expected: Option<&Version>,
     ) -> Result<Version, SetCredentialsError> {
-        let (key, device) = (tenant.clone(), device.clone());
+        let (tenant, device) = (tenant.clone(), device.clone());
         let expected = Version::expected(expected);
-        self.change(tenant, move |change| {
+        self.change(move |change| {
             Box::pin(async move {
-                if !change.has_tenant(&key).await? {
-                    return Err(SetCredentialsError::NotFound);
-                }
+                let settings = change.tenant(&tenant).await?;
+                let settings = settings.ok_or(SetCredentialsError::NotFound)?;
                 let version = Version::new();
                 let sql = "UPDATE devices SET credentials_version = $1 WHERE tenant = $2 \
                            AND id = $3 AND ($4 = '' OR credentials_version = $4)";
                 let update = sqlx::query(sql)
                     .bind(version.to_string())
-                    .bind(key.to_string())
+                    .bind(tenant.to_string())
                     .bind(device.to_string())
                     .bind(expected);
                 if change.execute(update).await? == 0 {
-                    return Err(change.why_not_device(&key, &device).await?.into());
+                    return Err(change.why_not_device(&tenant, &device).await?.into());
                 }
-                change.replace(&key, &device, set).await?;
-                change.touched.push(Tag::Credentials(key, device));
+                let limits = settings.registration_limits;
+                let limit = limits.map(|limits| limits.max_credentials_per_device);
+                if let Some(limit) = limit.and_then(|limit| u64::try_from(limit).ok())
+                    && set.len() as u64 > limit
+                {
+                    return Err(SetCredentialsError::LimitReached(limit));
+                }
+                let tags = change.replace(&tenant, &device, set).await?;
+                change.made(&tenant, ChangeSubject::Credentials { device }, tags);
                 Ok(version)
             })
         })
@@ -229,39 +283,33 @@ impl SqlRegistry {
 }
 
 impl Change {
-    async fn replace(
+    /// Replaces a device's credentials; what depends on them.
+    pub(crate) async fn replace(
         &mut self,
         tenant: &TenantId,
         device: &DeviceId,
         set: Vec<NewCredential>,
-    ) -> Result<(), SetCredentialsError> {
-        let sql = "SELECT type, auth_id, object FROM credentials \
-                   WHERE tenant = $1 AND device = $2";
-        let before: Vec<(String, String, String)> = sqlx::query_as(sql)
-            .bind(tenant.to_string())
-            .bind(device.to_string())
-            .fetch_all(&mut *self.tx)
-            .await
-            .map_err(Unavailable::from)?;
-        let delete = sqlx::query("DELETE FROM credentials WHERE tenant = $1 AND device = $2")
-            .bind(tenant.to_string())
-            .bind(device.to_string());
-        self.execute(delete).await?;
+    ) -> Result<Vec<Tag>, SetCredentialsError> {
+        let before = self.stored_credentials(tenant, device).await?;
+        if !before.is_empty() {
+            let delete = sqlx::query("DELETE FROM credentials WHERE tenant = $1 AND device = $2")
+                .bind(tenant.to_string())
+                .bind(device.to_string());
+            self.execute(delete).await?;
+        }
+        let mut tags = vec![Tag::Credentials(tenant.clone(), device.clone())];
         for (place, new) in (0_i64..).zip(set) {
-            let (kind, auth_id) = (new.kind.as_str(), new.auth_id.clone());
+            let (kind, auth_id) = (new.kind.clone(), new.auth_id.clone());
             let known = before
                 .iter()
-                .find(|(k, a, _)| k == kind && a == auth_id.as_str());
-            let known = match known {
-                Some((_, _, object)) => Some(StoredCredential::parse(object)?),
-                None => None,
-            };
-            let stored = StoredCredential::merge(new, known.as_ref())?;
+                .find(|(k, a, _)| *k == kind && a == auth_id.as_str());
+            let known = known.map(|(_, _, object)| StoredCredential::parse(object));
+            let stored = StoredCredential::merge(new, known.transpose()?.as_ref())?;
             let sql = "INSERT INTO credentials (tenant, type, auth_id, device, place, object) \
                        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
             let insert = sqlx::query(sql)
                 .bind(tenant.to_string())
-                .bind(kind)
+                .bind(kind.clone())
                 .bind(auth_id.to_string())
                 .bind(device.to_string())
                 .bind(place)
@@ -269,7 +317,25 @@ impl Change {
             if self.execute(insert).await? == 0 {
                 return Err(SetCredentialsError::AuthIdTaken { kind, auth_id });
             }
+            // That the name leads nowhere may be remembered.
+            tags.push(Tag::Login(tenant.clone(), kind, auth_id));
         }
-        Ok(())
+        Ok(tags)
+    }
+
+    /// Type, name and object of each.
+    async fn stored_credentials(
+        &mut self,
+        tenant: &TenantId,
+        device: &DeviceId,
+    ) -> Result<Vec<(String, String, String)>, Unavailable> {
+        let sql = "SELECT type, auth_id, object FROM credentials \
+                   WHERE tenant = $1 AND device = $2";
+        let rows = sqlx::query_as(sql)
+            .bind(tenant.to_string())
+            .bind(device.to_string())
+            .fetch_all(&mut *self.tx)
+            .await?;
+        Ok(rows)
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use weir_core::{Device, DeviceId, DeviceStatus, TenantId};
+use time::OffsetDateTime;
+use weir_core::{
+    ChangeKind, ChangeSubject, Device, DeviceId, DeviceStatus, Tenant, TenantId, Timestamp,
+};
 
 use crate::cache::Tag;
 use crate::change::Change;
-use crate::timestamp::now_millis;
 use crate::version::new_id;
-use crate::{ChangeError, ReadError, SqlRegistry, Timestamp, Unavailable, Version};
+use crate::{ChangeError, ReadError, SqlRegistry, Unavailable, Version};
 
 /// Why a device could not be created.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,6 +18,9 @@ pub enum CreateDeviceError {
     /// There is no such tenant.
     #[error("no such tenant")]
     TenantUnknown,
+    /// The tenant has as many devices as it may have.
+    #[error("the tenant may have no more devices")]
+    LimitReached,
     /// The tenant has a device with that id.
     #[error("device exists already")]
     Exists,
@@ -24,40 +29,46 @@ pub enum CreateDeviceError {
     Unavailable(#[from] Unavailable),
 }
 
+/// How a device came to be registered, as `devices.provisioned` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provisioned {
+    /// By an operator.
+    No = 0,
+    /// By itself; applications have not been told.
+    Unannounced = 1,
+    /// By itself; applications have been told.
+    Announced = 2,
+}
+
+/// What a device's row says of it besides its object.
+pub(crate) type StatusColumns = (i64, Option<i64>, Option<String>, i64);
+/// The columns of [`StatusColumns`], for SQL.
+pub(crate) const STATUS_COLUMNS: &str =
+    "devices.created, devices.updated, devices.last_user, devices.provisioned";
+
 impl SqlRegistry {
     /// Creates a device with an empty set of credentials, under an id made up if none is given.
+    /// `user` is the operator who does.
     ///
     /// # Errors
-    /// If there is no such tenant, the id is taken, or the storage does not answer.
+    /// If there is no such tenant, it may have no more devices, the id is taken, or the storage does
+    /// not answer.
     pub async fn create_device(
         &self,
         tenant: &TenantId,
         id: Option<DeviceId>,
         device: Device,
+        user: Option<&str>,
     ) -> Result<(DeviceId, Version), CreateDeviceError> {
         let id = id.unwrap_or_else(|| new_id().into());
-        let key = tenant.clone();
-        self.change(tenant, move |change| {
+        let (tenant, user) = (tenant.clone(), user.map(str::to_owned));
+        let general = self.max_devices();
+        self.change(move |change| {
             Box::pin(async move {
-                if !change.has_tenant(&key).await? {
-                    return Err(CreateDeviceError::TenantUnknown);
-                }
-                let version = Version::new();
-                let sql = "INSERT INTO devices \
-                           (tenant, id, version, credentials_version, created, object) \
-                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-                let insert = sqlx::query(sql)
-                    .bind(key.to_string())
-                    .bind(id.to_string())
-                    .bind(version.to_string())
-                    .bind(Version::new().to_string())
-                    .bind(now_millis())
-                    .bind(stored(&device)?);
-                if change.execute(insert).await? == 0 {
-                    return Err(CreateDeviceError::Exists);
-                }
-                change.set_groups(&key, &id, device.member_of).await?;
-                Ok((id, version))
+                change.check_room(&tenant, general).await?;
+                let origin = (user, Provisioned::No);
+                let version = change.insert_device(&tenant, &id, &device, origin).await?;
+                Ok((id, version.ok_or(CreateDeviceError::Exists)?))
             })
         })
         .await
@@ -72,25 +83,24 @@ impl SqlRegistry {
         tenant: &TenantId,
         id: &DeviceId,
     ) -> Result<(Device, Version), ReadError> {
-        let sql = "SELECT version, created, updated, object FROM devices \
+        let sql = "SELECT version, object, created, updated, last_user, provisioned FROM devices \
                    WHERE tenant = $1 AND id = $2 \
                    AND EXISTS (SELECT id FROM tenants WHERE id = $1)";
-        let row: Option<(String, i64, Option<i64>, String)> = sqlx::query_as(sql)
+        type Row = (String, String, i64, Option<i64>, Option<String>, i64);
+        let row: Option<Row> = sqlx::query_as(sql)
             .bind(tenant.to_string())
             .bind(id.to_string())
             .fetch_optional(self.readers())
             .await
             .map_err(Unavailable::from)?;
-        let (version, created, updated, object) = row.ok_or(ReadError::NotFound)?;
-        let mut device: Device = serde_json::from_str(&object).map_err(Unavailable::from)?;
-        device.status = Some(DeviceStatus {
-            created: shown(created),
-            updated: updated.and_then(shown),
-        });
+        let (version, object, created, updated, user, provisioned) =
+            row.ok_or(ReadError::NotFound)?;
+        let device = shown(&object, (created, updated, user, provisioned))?;
         Ok((device, version.into()))
     }
 
     /// Replaces the registration of a device, if it has the version `expected` (or whichever).
+    /// `user` is the operator who does.
     ///
     /// # Errors
     /// If there is no such tenant or device, it has another version, or the storage does not answer.
@@ -100,29 +110,39 @@ impl SqlRegistry {
         id: &DeviceId,
         device: Device,
         expected: Option<&Version>,
+        user: Option<&str>,
     ) -> Result<Version, ChangeError> {
-        let (key, id) = (tenant.clone(), id.clone());
-        let expected = Version::expected(expected);
-        self.change(tenant, move |change| {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let (expected, user) = (Version::expected(expected), user.map(str::to_owned));
+        self.change(move |change| {
             Box::pin(async move {
-                if !change.has_tenant(&key).await? {
+                if change.tenant(&tenant).await?.is_none() {
                     return Err(ChangeError::NotFound);
                 }
                 let version = Version::new();
-                let sql = "UPDATE devices SET version = $1, updated = $2, object = $3 \
-                           WHERE tenant = $4 AND id = $5 AND ($6 = '' OR version = $6)";
+                let sql = "UPDATE devices \
+                           SET version = $1, updated = $2, last_user = $3, object = $4 \
+                           WHERE tenant = $5 AND id = $6 AND ($7 = '' OR version = $7)";
                 let update = sqlx::query(sql)
                     .bind(version.to_string())
                     .bind(now_millis())
+                    .bind(user)
                     .bind(stored(&device)?)
-                    .bind(key.to_string())
+                    .bind(tenant.to_string())
                     .bind(id.to_string())
                     .bind(expected);
                 if change.execute(update).await? == 0 {
-                    return Err(change.why_not_device(&key, &id).await?);
+                    return Err(change.why_not_device(&tenant, &id).await?);
                 }
-                change.set_groups(&key, &id, device.member_of).await?;
-                change.touched.push(Tag::Device(key, id));
+                let groups = device.member_of.clone();
+                let mut tags = change.set_groups(&tenant, &id, groups).await?;
+                tags.push(Tag::Device(tenant.clone(), id.clone()));
+                let subject = ChangeSubject::Device {
+                    device: id,
+                    change: ChangeKind::Updated,
+                    enabled: device.enabled,
+                };
+                change.made(&tenant, subject, tags);
                 Ok(version)
             })
         })
@@ -140,26 +160,50 @@ impl SqlRegistry {
         id: &DeviceId,
         expected: Option<&Version>,
     ) -> Result<(), ChangeError> {
-        let (key, id) = (tenant.clone(), id.clone());
+        let (tenant, id) = (tenant.clone(), id.clone());
         let expected = Version::expected(expected);
-        self.change(tenant, move |change| {
+        self.change(move |change| {
             Box::pin(async move {
                 // Before the device, whose end would take them along unseen. If it stays after all,
                 // the transaction takes this back.
-                change.set_groups(&key, &id, Vec::new()).await?;
+                let mut tags = change.set_groups(&tenant, &id, Vec::new()).await?;
                 let sql = "DELETE FROM devices \
                            WHERE tenant = $1 AND id = $2 AND ($3 = '' OR version = $3)";
                 let delete = sqlx::query(sql)
-                    .bind(key.to_string())
+                    .bind(tenant.to_string())
                     .bind(id.to_string())
                     .bind(expected);
                 if change.execute(delete).await? == 0 {
-                    return Err(change.why_not_device(&key, &id).await?);
+                    return Err(change.why_not_device(&tenant, &id).await?);
                 }
-                change
-                    .touched
-                    .push(Tag::Credentials(key.clone(), id.clone()));
-                change.touched.push(Tag::Device(key, id));
+                tags.push(Tag::Credentials(tenant.clone(), id.clone()));
+                tags.push(Tag::Device(tenant.clone(), id.clone()));
+                let subject = ChangeSubject::Device {
+                    device: id,
+                    change: ChangeKind::Deleted,
+                    enabled: false,
+                };
+                change.made(&tenant, subject, tags);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Removes all devices of a tenant and their credentials, whether it exists or not.
+    ///
+    /// # Errors
+    /// If the storage does not answer.
+    pub async fn delete_devices(&self, tenant: &TenantId) -> Result<(), Unavailable> {
+        let tenant = tenant.clone();
+        self.change(move |change| {
+            Box::pin(async move {
+                // Credentials and memberships go with them.
+                let delete = sqlx::query("DELETE FROM devices WHERE tenant = $1");
+                change.execute(delete.bind(tenant.to_string())).await?;
+                // Whatever is remembered of a device depends on this too.
+                let tags = vec![Tag::Existence(tenant.clone())];
+                change.made(&tenant, ChangeSubject::AllDevices, tags);
                 Ok(())
             })
         })
@@ -168,6 +212,88 @@ impl SqlRegistry {
 }
 
 impl Change {
+    /// The configuration of a tenant, if there is such a tenant.
+    pub(crate) async fn tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>, Unavailable> {
+        let sql = "SELECT object FROM tenants WHERE id = $1";
+        let found: Option<(String,)> = sqlx::query_as(sql)
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.tx)
+            .await?;
+        let parse = |(object,): (String,)| serde_json::from_str(&object);
+        Ok(found.map(parse).transpose()?)
+    }
+
+    /// Whether the tenant may have one more device: by its own limit, or else by the `general` one.
+    pub(crate) async fn check_room(
+        &mut self,
+        tenant: &TenantId,
+        general: Option<u64>,
+    ) -> Result<(), CreateDeviceError> {
+        let settings = self.tenant(tenant).await?;
+        let settings = settings.ok_or(CreateDeviceError::TenantUnknown)?;
+        let own = settings
+            .registration_limits
+            .map(|limits| limits.max_devices);
+        // -1 means that the tenant has no limit of its own.
+        let own = own.and_then(|limit| u64::try_from(limit).ok());
+        let Some(limit) = own.or(general) else {
+            return Ok(());
+        };
+        // So that two do not take the last place.
+        self.lock(&format!("devices of {tenant}")).await?;
+        let sql = "SELECT COUNT(*) FROM devices WHERE tenant = $1";
+        let (devices,): (i64,) = sqlx::query_as(sql)
+            .bind(tenant.to_string())
+            .fetch_one(&mut *self.tx)
+            .await
+            .map_err(Unavailable::from)?;
+        if u64::try_from(devices).unwrap_or(0) >= limit {
+            return Err(CreateDeviceError::LimitReached);
+        }
+        Ok(())
+    }
+
+    /// Inserts a device unless there is one with the id: then no version is returned.
+    pub(crate) async fn insert_device(
+        &mut self,
+        tenant: &TenantId,
+        id: &DeviceId,
+        device: &Device,
+        origin: (Option<String>, Provisioned),
+    ) -> Result<Option<Version>, Unavailable> {
+        let (user, provisioned) = origin;
+        let version = Version::new();
+        let sql = "INSERT INTO devices (tenant, id, version, credentials_version, created, \
+                   last_user, provisioned, object) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+        let insert = sqlx::query(sql)
+            .bind(tenant.to_string())
+            .bind(id.to_string())
+            .bind(version.to_string())
+            .bind(Version::new().to_string())
+            .bind(now_millis())
+            .bind(user)
+            .bind(provisioned as i64)
+            .bind(stored(device)?);
+        if self.execute(insert).await? == 0 {
+            return Ok(None);
+        }
+        let mut tags = Vec::new();
+        if !device.member_of.is_empty() {
+            tags = self
+                .set_groups(tenant, id, device.member_of.clone())
+                .await?;
+        }
+        tags.push(Tag::Device(tenant.clone(), id.clone()));
+        let subject = ChangeSubject::Device {
+            device: id.clone(),
+            change: ChangeKind::Created,
+            enabled: device.enabled,
+        };
+        self.made(tenant, subject, tags);
+        Ok(Some(version))
+    }
+
     /// Why a change to a device or its credentials found nothing to change.
     pub(crate) async fn why_not_device(
         &mut self,
@@ -186,13 +312,13 @@ impl Change {
         })
     }
 
-    /// Sets the groups a gateway belongs to, and touches those it enters or leaves.
+    /// Sets the groups a gateway belongs to; what depends on those it enters or leaves.
     async fn set_groups(
         &mut self,
         tenant: &TenantId,
         device: &DeviceId,
         groups: Vec<String>,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<Vec<Tag>, Unavailable> {
         let sql = "SELECT group_name FROM memberships WHERE tenant = $1 AND device = $2";
         let rows: Vec<(String,)> = sqlx::query_as(sql)
             .bind(tenant.to_string())
@@ -204,6 +330,7 @@ impl Change {
         let leave = "DELETE FROM memberships \
                      WHERE tenant = $1 AND group_name = $2 AND device = $3";
         let enter = "INSERT INTO memberships (tenant, group_name, device) VALUES ($1, $2, $3)";
+        let mut tags = Vec::new();
         for (sql, groups) in [(leave, &before - &after), (enter, &after - &before)] {
             for group in groups {
                 let statement = sqlx::query(sql)
@@ -211,10 +338,10 @@ impl Change {
                     .bind(group.clone())
                     .bind(device.to_string());
                 self.execute(statement).await?;
-                self.touched.push(Tag::Group(tenant.clone(), group));
+                tags.push(Tag::Group(tenant.clone(), group));
             }
         }
-        Ok(())
+        Ok(tags)
     }
 }
 
@@ -227,6 +354,23 @@ fn stored(device: &Device) -> Result<String, Unavailable> {
     Ok(serde_json::to_string(&device)?)
 }
 
-fn shown(millis: i64) -> Option<String> {
-    Timestamp::from_millis(millis).map(|time| time.to_string())
+/// A device's registration as it is shown, of what is stored.
+pub(crate) fn shown(object: &str, columns: StatusColumns) -> Result<Device, Unavailable> {
+    let (created, updated, last_user, provisioned) = columns;
+    let time = |millis| Timestamp::from_millis(millis).map(|time| time.to_string());
+    let mut device: Device = serde_json::from_str(object)?;
+    device.status = Some(DeviceStatus {
+        created: time(created),
+        updated: updated.and_then(time),
+        last_user,
+        auto_provisioned: provisioned != Provisioned::No as i64,
+        auto_provisioning_notification_sent: provisioned == Provisioned::Announced as i64,
+    });
+    Ok(device)
+}
+
+/// The present, in milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    let millis = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    i64::try_from(millis).unwrap_or(i64::MAX)
 }

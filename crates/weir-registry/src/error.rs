@@ -6,6 +6,21 @@
 pub struct Unavailable(String);
 
 impl Unavailable {
+    /// Work in a transaction panicked.
+    pub(crate) fn panicked() -> Self {
+        Self("a change panicked".to_owned())
+    }
+
+    /// The process ends.
+    pub(crate) fn stopped() -> Self {
+        Self("the registry is closed".to_owned())
+    }
+
+    /// The work in a transaction failed, and with it the transaction.
+    pub(crate) fn rolled_back() -> Self {
+        Self("rolled back".to_owned())
+    }
+
     /// The cause, for the log.
     pub fn cause(&self) -> &str {
         &self.0
@@ -25,13 +40,6 @@ impl From<serde_json::Error> for Unavailable {
         Self(format!(
             "a stored object is not readable at column {column}"
         ))
-    }
-}
-
-/// A change that panicked, or was cut off because the process ends.
-impl From<tokio::task::JoinError> for Unavailable {
-    fn from(error: tokio::task::JoinError) -> Self {
-        Self(error.to_string())
     }
 }
 

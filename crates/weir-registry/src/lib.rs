@@ -18,20 +18,26 @@ mod cache;
 mod change;
 mod credentials;
 mod device;
+mod dialect;
 mod error;
+mod log;
 mod lookup;
+mod provision;
+mod search;
 mod store;
 mod stored;
 mod tenant;
-mod timestamp;
 mod version;
 
 pub use credentials::{
-    CredentialView, NewCredential, NewSecret, PasswordHash, SecretView, SetCredentialsError,
+    CredentialView, NewCredential, NewSecret, PasswordHash, SecretData, SecretHead, SecretView,
+    SetCredentialsError,
 };
 pub use device::CreateDeviceError;
 pub use error::{ChangeError, ReadError, Unavailable};
-pub use store::{OpenError, SqlRegistry};
-pub use tenant::CreateTenantError;
-pub use timestamp::{NotATimestamp, Timestamp};
+pub use search::{
+    Direction, Filter, FilterError, Op, Page, Pointer, PointerError, Search, SearchError, Sort,
+};
+pub use store::{OpenError, Options, SqlRegistry};
+pub use tenant::{Clash, CreateTenantError, UpdateTenantError};
 pub use version::Version;

@@ -1,34 +1,68 @@
 //! Opening the database.
 
-use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AnyPool, Executor as _};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use weir_core::ChangeListener;
 
+use crate::Unavailable;
 use crate::cache::Caches;
+use crate::change::{Effect, Writer};
+use crate::dialect::Dialect;
+use crate::log::Tail;
+use crate::version::new_id;
 
-/// Connections that look-ups share. SQLite runs each on a thread of its own.
-const READERS: u32 = 4;
 /// How long an operation waits for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(10);
-
-/// What a connection to SQLite is told first. A commit is synced (`FULL`), because its answer says
-/// that the change is safe.
-const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000; \
-                       PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;";
 
 /// The registry: its database and what is remembered of it. Clones share both.
 #[derive(Clone)]
 pub struct SqlRegistry(Arc<Parts>);
 
 struct Parts {
-    readers: AnyPool,
-    /// SQLite has one writer at a time; waiting for it here is fair and does not poll.
-    writer: AnyPool,
-    caches: Caches,
+    store: Store,
+    /// SQLite: who writes. PostgreSQL: everybody does, there is one connection for each.
+    writer: Option<Writer>,
+    max_devices: Option<u64>,
+    /// Ends the look-out for others' changes.
+    _tail: DropGuard,
+}
+
+/// The database and what has to be done when it changes. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) dialect: Dialect,
+    pub(crate) readers: AnyPool,
+    pub(crate) writers: AnyPool,
+    pub(crate) caches: Caches,
+    pub(crate) listeners: Listeners,
+    /// Tells this process's changes from others'.
+    pub(crate) process: String,
+}
+
+/// Who is told of changes.
+#[derive(Clone, Default)]
+pub(crate) struct Listeners(Arc<RwLock<Vec<Arc<dyn ChangeListener>>>>);
+
+/// How the registry is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Answers of each kind that are remembered at most.
+    pub capacity: u64,
+    /// Devices a tenant may have if it has no limit of its own (`registration-limits`).
+    pub max_devices: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            capacity: Caches::CAPACITY,
+            max_devices: None,
+        }
+    }
 }
 
 /// Why the registry could not be opened.
@@ -37,6 +71,9 @@ pub enum OpenError {
     /// The URL names a database that lives in memory, where each connection would see its own.
     #[error("the registry needs a database file, not one in memory")]
     InMemory,
+    /// The URL names no database that is known.
+    #[error("the registry's URL begins with neither sqlite: nor postgres:")]
+    Scheme,
     /// The URL names no SQLite database.
     #[error("not the URL of an SQLite database (sqlite://path?mode=rwc): {0}")]
     Url(sqlx::Error),
@@ -54,52 +91,89 @@ pub enum OpenError {
     /// The schema could not be brought up to date, perhaps because a newer release made it.
     #[error("cannot bring the registry's schema up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The log of changes could not be read.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 impl SqlRegistry {
-    /// Opens the database at `url` (`sqlite://path?mode=rwc` creates the file if it is not there)
-    /// and brings its schema up to date.
+    /// Opens the database at `url` and brings its schema up to date. `sqlite://path?mode=rwc` creates
+    /// the file if it is not there; `postgres://user:password@host/database` is a server's.
     ///
     /// # Errors
     /// If the database cannot be used; the variants say why.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        Self::open_with_capacity(url, Caches::CAPACITY).await
+        Self::open_with(url, Options::default()).await
     }
 
-    /// Like [`SqlRegistry::open`], with at most `capacity` answers of each kind remembered.
+    /// Like [`SqlRegistry::open`], with options.
     ///
     /// # Errors
     /// If the database cannot be used; the variants say why.
-    pub async fn open_with_capacity(url: &str, capacity: u64) -> Result<Self, OpenError> {
-        create_private(url)?;
+    pub async fn open_with(url: &str, options: Options) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
-        let writer = pool(url, 1).await.map_err(OpenError::Connect)?;
-        sqlx::migrate!().run(&writer).await?;
-        let readers = pool(url, READERS).await.map_err(OpenError::Connect)?;
-        let caches = Caches::new(capacity);
+        let dialect = Dialect::of(url)?;
+        let connect = async |connections| {
+            let opened = pool(dialect, url, connections).await;
+            opened.map_err(OpenError::Connect)
+        };
+        let writers = connect(dialect.writers()).await?;
+        dialect.migrate(&writers).await?;
+        let store = Store {
+            dialect,
+            readers: connect(dialect.readers()).await?,
+            writers,
+            caches: Caches::new(options.capacity),
+            listeners: Listeners::default(),
+            process: new_id(),
+        };
+        let stop = CancellationToken::new();
+        let writer = match dialect {
+            Dialect::Sqlite => Some(Writer::start(store.clone())),
+            Dialect::Postgres => {
+                tokio::spawn(Tail::begin(store.clone()).await?.run(stop.clone()));
+                None
+            }
+        };
         Ok(Self(Arc::new(Parts {
-            readers,
+            store,
             writer,
-            caches,
+            max_devices: options.max_devices,
+            _tail: stop.drop_guard(),
         })))
+    }
+
+    /// Has `listener` told of every change from now on.
+    pub fn listen(&self, listener: Arc<dyn ChangeListener>) {
+        let listeners = &self.0.store.listeners.0;
+        let mut listeners = listeners.write().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(listener);
     }
 
     /// Waits for running operations and closes the database. Later operations fail.
     pub async fn close(&self) {
-        self.0.readers.close().await;
-        self.0.writer.close().await;
+        self.0.store.readers.close().await;
+        self.0.store.writers.close().await;
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     pub(crate) fn readers(&self) -> &AnyPool {
-        &self.0.readers
+        &self.0.store.readers
     }
 
-    pub(crate) fn writer(&self) -> &AnyPool {
-        &self.0.writer
+    pub(crate) fn writer(&self) -> Option<&Writer> {
+        self.0.writer.as_ref()
     }
 
     pub(crate) fn caches(&self) -> &Caches {
-        &self.0.caches
+        &self.0.store.caches
+    }
+
+    pub(crate) fn max_devices(&self) -> Option<u64> {
+        self.0.max_devices
     }
 }
 
@@ -109,46 +183,31 @@ impl std::fmt::Debug for SqlRegistry {
     }
 }
 
-async fn pool(url: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
+impl Listeners {
+    pub(crate) fn tell(&self, effects: &[Effect]) {
+        let listeners = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let changes = effects.iter().filter_map(|effect| effect.change.as_ref());
+        for change in changes {
+            for listener in &*listeners {
+                listener.changed(change);
+            }
+        }
+    }
+}
+
+async fn pool(dialect: Dialect, url: &str, connections: u32) -> Result<AnyPool, sqlx::Error> {
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
-        .after_connect(|connection: &mut AnyConnection, _| {
-            Box::pin(async move { connection.execute(PRAGMAS).await.map(|_| ()) })
-        })
+        .after_connect(move |connection, _| Box::pin(dialect.prepare(connection)))
         .connect(url)
         .await
 }
 
-/// Creates the database file, if the URL allows it, so that only its owner can read it: it holds
-/// password hashes. SQLite gives the files beside it the same mode.
-fn create_private(url: &str) -> Result<(), OpenError> {
-    if !url.starts_with("sqlite:") {
-        // Anything else would be taken for a file's name.
-        let error = sqlx::Error::Configuration("the scheme is not sqlite".into());
-        return Err(OpenError::Url(error));
-    }
-    let options = SqliteConnectOptions::from_str(url).map_err(OpenError::Url)?;
-    if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(OpenError::InMemory);
-    }
-    if !url.contains("mode=rwc") {
-        return Ok(());
-    }
-    let path = options.get_filename();
-    let mut file = std::fs::OpenOptions::new();
-    file.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-    let created = file.open(path).map(|_| ());
-    created.map_err(|source| OpenError::Create {
-        path: path.display().to_string(),
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use sqlx::Executor as _;
+
     use super::*;
 
     async fn given() -> (tempfile::TempDir, String) {
@@ -162,7 +221,7 @@ mod tests {
     async fn every_connection_syncs_its_commits_and_keeps_references() {
         let (_folder, url) = given().await;
         let registry = SqlRegistry::open(&url).await.unwrap();
-        for pool in [registry.readers(), registry.writer()] {
+        for pool in [registry.readers(), &registry.store().writers] {
             for (pragma, expected) in [
                 ("PRAGMA synchronous", 2),
                 ("PRAGMA foreign_keys", 1),
@@ -184,9 +243,17 @@ mod tests {
         let newer = "INSERT INTO _sqlx_migrations \
                      (version, description, success, checksum, execution_time) \
                      VALUES (9999, 'newer', TRUE, x'00', 0)";
-        registry.writer().execute(newer).await.unwrap();
+        registry.store().writers.execute(newer).await.unwrap();
         registry.close().await;
         let opened = SqlRegistry::open(&url).await;
         assert!(matches!(opened, Err(OpenError::Migrate(_))), "{opened:?}");
+    }
+
+    #[tokio::test]
+    async fn only_known_databases_are_opened() {
+        for url in ["mysql://localhost/weir", "registry.db", ""] {
+            let opened = SqlRegistry::open(url).await;
+            assert!(matches!(opened, Err(OpenError::Scheme)), "{url}");
+        }
     }
 }

@@ -1,11 +1,18 @@
 //! Tenants, as operators change them.
 
-use weir_core::{Tenant, TenantId};
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use weir_core::{ChangeKind, ChangeSubject, Tenant, TenantId};
 
 use crate::cache::Tag;
 use crate::change::Change;
 use crate::version::new_id;
 use crate::{ChangeError, ReadError, SqlRegistry, Unavailable, Version};
+
+/// Whoever changes a tenant waits for whoever else does: what has to be unique among tenants takes a
+/// look at all of them.
+const LOCK: &str = "tenants";
 
 /// Why a tenant could not be created.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -13,37 +20,82 @@ pub enum CreateTenantError {
     /// There is a tenant with that id.
     #[error("tenant exists already")]
     Exists,
+    /// It clashes with another tenant.
+    #[error(transparent)]
+    Clash(#[from] Clash),
     /// The storage did not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Why a tenant could not be replaced.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UpdateTenantError {
+    /// There is no such tenant.
+    #[error("not found")]
+    NotFound,
+    /// It has another version than the one expected.
+    #[error("resource version does not match")]
+    VersionMismatch,
+    /// It clashes with another tenant.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+    /// The storage did not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// What a tenant has that only one may have.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Clash {
+    /// Another tenant has the alias.
+    #[error("alias: another tenant has it")]
+    Alias,
+    /// Another tenant, not of the same trust anchor group, trusts the same authority.
+    #[error("trusted-ca: another tenant has one with subject {subject_dn}")]
+    Anchor {
+        /// The authority's name.
+        subject_dn: String,
+    },
+}
+
+/// A check among tenants failed, or could not be made.
+enum Failed {
+    Clash(Clash),
+    Unavailable(Unavailable),
 }
 
 impl SqlRegistry {
     /// Creates a tenant, under an id made up if none is given.
     ///
     /// # Errors
-    /// If the id is taken, or the storage does not answer.
+    /// If the id is taken, the tenant clashes with another, or the storage does not answer.
     pub async fn create_tenant(
         &self,
         id: Option<TenantId>,
         tenant: Tenant,
     ) -> Result<(TenantId, Version), CreateTenantError> {
         let id = id.unwrap_or_else(|| new_id().into());
-        let key = id.clone();
-        self.change(&key, move |change| {
+        self.change(move |change| {
             Box::pin(async move {
+                change.lock(LOCK).await?;
+                change.check_unique(&id, &tenant).await?;
                 let version = Version::new();
-                let sql = "INSERT INTO tenants (id, version, object) VALUES ($1, $2, $3) \
-                           ON CONFLICT DO NOTHING";
+                let sql = "INSERT INTO tenants (id, version, alias, object) \
+                           VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING";
                 let insert = sqlx::query(sql)
                     .bind(id.to_string())
                     .bind(version.to_string())
+                    .bind(tenant.alias.clone())
                     .bind(serde_json::to_string(&tenant).map_err(Unavailable::from)?);
                 if change.execute(insert).await? == 0 {
                     return Err(CreateTenantError::Exists);
                 }
-                // Devices of a former tenant of that id come within reach again. Nothing is
-                // remembered of what was not found, so there is nothing to forget.
+                change.set_anchors(&id, &tenant).await?;
+                // Devices of a former tenant of that id come within reach again.
+                let mut tags = names(&tenant);
+                tags.extend([Tag::Name(id.clone()), Tag::Existence(id.clone())]);
+                change.made(&id, subject(ChangeKind::Created, &tenant), tags);
                 Ok((id, version))
             })
         })
@@ -69,28 +121,33 @@ impl SqlRegistry {
     /// Replaces the configuration of a tenant, if it has the version `expected` (or whichever).
     ///
     /// # Errors
-    /// If there is no such tenant or it has another version, or the storage does not answer.
+    /// If there is no such tenant, it has another version or clashes with another tenant, or the
+    /// storage does not answer.
     pub async fn update_tenant(
         &self,
         id: &TenantId,
         tenant: Tenant,
         expected: Option<&Version>,
-    ) -> Result<Version, ChangeError> {
-        let (key, expected) = (id.clone(), Version::expected(expected));
-        self.change(id, move |change| {
+    ) -> Result<Version, UpdateTenantError> {
+        let (id, expected) = (id.clone(), expected.cloned());
+        self.change(move |change| {
             Box::pin(async move {
+                change.lock(LOCK).await?;
+                let before = change.tenant_to_change(&id, expected.as_ref()).await?;
+                change.check_unique(&id, &tenant).await?;
                 let version = Version::new();
-                let sql = "UPDATE tenants SET version = $1, object = $2 \
-                           WHERE id = $3 AND ($4 = '' OR version = $4)";
+                let sql = "UPDATE tenants SET version = $1, alias = $2, object = $3 WHERE id = $4";
                 let update = sqlx::query(sql)
                     .bind(version.to_string())
+                    .bind(tenant.alias.clone())
                     .bind(serde_json::to_string(&tenant).map_err(Unavailable::from)?)
-                    .bind(key.to_string())
-                    .bind(expected);
-                if change.execute(update).await? == 0 {
-                    return Err(why_not(change, &key).await?);
-                }
-                change.touched.push(Tag::Tenant(key));
+                    .bind(id.to_string());
+                change.execute(update).await?;
+                change.set_anchors(&id, &tenant).await?;
+                let mut tags = names(&before);
+                tags.extend(names(&tenant));
+                tags.push(Tag::Name(id.clone()));
+                change.made(&id, subject(ChangeKind::Updated, &tenant), tags);
                 Ok(version)
             })
         })
@@ -107,16 +164,21 @@ impl SqlRegistry {
         id: &TenantId,
         expected: Option<&Version>,
     ) -> Result<(), ChangeError> {
-        let (key, expected) = (id.clone(), Version::expected(expected));
-        self.change(id, move |change| {
+        let (id, expected) = (id.clone(), expected.cloned());
+        self.change(move |change| {
             Box::pin(async move {
-                let sql = "DELETE FROM tenants WHERE id = $1 AND ($2 = '' OR version = $2)";
-                let delete = sqlx::query(sql).bind(key.to_string()).bind(expected);
-                if change.execute(delete).await? == 0 {
-                    return Err(why_not(change, &key).await?);
-                }
-                change.touched.push(Tag::Tenant(key.clone()));
-                change.touched.push(Tag::Existence(key));
+                change.lock(LOCK).await?;
+                let before = change.tenant_to_change(&id, expected.as_ref()).await?;
+                // Takes its anchors along.
+                let delete = sqlx::query("DELETE FROM tenants WHERE id = $1").bind(id.to_string());
+                change.execute(delete).await?;
+                let mut tags = names(&before);
+                tags.extend([Tag::Name(id.clone()), Tag::Existence(id.clone())]);
+                let gone = Tenant {
+                    enabled: false,
+                    ..before
+                };
+                change.made(&id, subject(ChangeKind::Deleted, &gone), tags);
                 Ok(())
             })
         })
@@ -124,11 +186,128 @@ impl SqlRegistry {
     }
 }
 
-/// Why nothing was changed.
-async fn why_not(change: &mut Change, id: &TenantId) -> Result<ChangeError, Unavailable> {
-    Ok(if change.has_tenant(id).await? {
-        ChangeError::VersionMismatch
-    } else {
-        ChangeError::NotFound
-    })
+impl Change {
+    /// The tenant that is to be changed, as it is now.
+    async fn tenant_to_change(
+        &mut self,
+        id: &TenantId,
+        expected: Option<&Version>,
+    ) -> Result<Tenant, ChangeError> {
+        let sql = "SELECT version, object FROM tenants WHERE id = $1";
+        let row: Option<(String, String)> = sqlx::query_as(sql)
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(Unavailable::from)?;
+        let (version, object) = row.ok_or(ChangeError::NotFound)?;
+        if expected.is_some_and(|expected| expected.as_str() != version) {
+            return Err(ChangeError::VersionMismatch);
+        }
+        Ok(serde_json::from_str(&object).map_err(Unavailable::from)?)
+    }
+
+    async fn check_unique(&mut self, id: &TenantId, tenant: &Tenant) -> Result<(), Failed> {
+        if let Some(alias) = &tenant.alias {
+            let sql = "SELECT id FROM tenants WHERE alias = $1 AND id <> $2";
+            let other: Option<(String,)> = sqlx::query_as(sql)
+                .bind(alias.clone())
+                .bind(id.to_string())
+                .fetch_optional(&mut *self.tx)
+                .await?;
+            if other.is_some() {
+                return Err(Failed::Clash(Clash::Alias));
+            }
+        }
+        for subject_dn in subjects(tenant) {
+            let sql = "SELECT tenants.object FROM anchors \
+                       JOIN tenants ON tenants.id = anchors.tenant \
+                       WHERE anchors.subject_dn = $1 AND anchors.tenant <> $2";
+            let others: Vec<(String,)> = sqlx::query_as(sql)
+                .bind(subject_dn.clone())
+                .bind(id.to_string())
+                .fetch_all(&mut *self.tx)
+                .await?;
+            for (object,) in others {
+                let other: Tenant = serde_json::from_str(&object).map_err(Unavailable::from)?;
+                let group = tenant.trust_anchor_group.as_ref();
+                if group.is_none() || group != other.trust_anchor_group.as_ref() {
+                    return Err(Failed::Clash(Clash::Anchor { subject_dn }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_anchors(&mut self, id: &TenantId, tenant: &Tenant) -> Result<(), Unavailable> {
+        let delete = sqlx::query("DELETE FROM anchors WHERE tenant = $1").bind(id.to_string());
+        self.execute(delete).await?;
+        for subject_dn in subjects(tenant) {
+            let sql = "INSERT INTO anchors (tenant, subject_dn) VALUES ($1, $2)";
+            let insert = sqlx::query(sql).bind(id.to_string()).bind(subject_dn);
+            self.execute(insert).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The subjects of a tenant's trust anchors, each once: several with one subject are fine.
+fn subjects(tenant: &Tenant) -> BTreeSet<String> {
+    let anchors = tenant.trusted_ca.iter();
+    anchors.map(|anchor| anchor.subject_dn.clone()).collect()
+}
+
+/// By what a tenant is found, its id apart.
+fn names(tenant: &Tenant) -> Vec<Tag> {
+    let alias = tenant.alias.as_deref().map(|alias| Tag::Name(alias.into()));
+    let anchors = subjects(tenant).into_iter().map(Tag::Anchor);
+    alias.into_iter().chain(anchors).collect()
+}
+
+fn subject(change: ChangeKind, tenant: &Tenant) -> ChangeSubject {
+    let asked = tenant.ext.get("invalidate-cache-on-update");
+    ChangeSubject::Tenant {
+        change,
+        enabled: tenant.enabled,
+        invalidate_cache: change == ChangeKind::Deleted || asked == Some(&Value::Bool(true)),
+    }
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<Unavailable> for Failed {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl From<Failed> for CreateTenantError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Clash(clash) => Self::Clash(clash),
+            Failed::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<Failed> for UpdateTenantError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Clash(clash) => Self::Clash(clash),
+            Failed::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<ChangeError> for UpdateTenantError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotFound => Self::NotFound,
+            ChangeError::VersionMismatch => Self::VersionMismatch,
+            ChangeError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
 }

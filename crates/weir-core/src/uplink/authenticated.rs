@@ -75,7 +75,7 @@ impl Authenticated {
     /// Everything that needs no waiting once the origin is known.
     fn decide(mut self, origin: &Arc<Origin>) -> Result<Admitted, Outcome> {
         self.record
-            .set_size(origin.tenant.accounting_size(self.received.payload.len()));
+            .set_size(origin.tenant().accounting_size(self.received.payload.len()));
         if let Err(reason) = self.check_content(ContentRule::BeforeAssertion) {
             return Err(self.record.refuse_uncounted(reason));
         }
@@ -83,7 +83,7 @@ impl Authenticated {
             return Err(self.record.refuse(reason, false));
         }
         let Self { received, record } = self;
-        let ttl = time_to_live(&received, &origin.defaults, &origin.tenant);
+        let ttl = time_to_live(&received, &origin.defaults, origin.tenant());
         let fallback = || (!received.payload.is_empty()).then_some(OCTET_STREAM);
         let content_type = received
             .content_type

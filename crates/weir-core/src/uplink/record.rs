@@ -33,6 +33,7 @@ impl Record {
         let size = session
             .principal()
             .snapshot
+            .settings
             .accounting_size(received.payload.len());
         let Received {
             endpoint,

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{
     Assertion, AssertionError, AuthId, Cached, Completion, ConnectionBudget, CredentialType,
     Credentials, Delivery, Device, DeviceId, Disposition, Downstream, Endpoint, LookupError,
-    Northbound, Outlet, PasswordSecret, PasswordVerifier, Pipeline, Qos, Registry, Tenant,
-    TenantId,
+    NewDevice, Northbound, Outlet, PasswordSecret, PasswordVerifier, Pipeline, ProvisionError, Qos,
+    RegisteredTenant, Registry, Secrets, Tenant, TenantId,
 };
 use weir_http::{Adapter, HttpConfig};
 use weir_metrics::Metrics;
@@ -51,7 +51,7 @@ impl Gateway {
             metrics.clone(),
         );
         let config = HttpConfig { port: 0, ..config };
-        let adapter = Adapter::build(config, pipeline).await.unwrap();
+        let adapter = Adapter::build(config, None, pipeline).await.unwrap();
         let address = adapter.local_addr();
         let budget = ConnectionBudget::new(connections);
         let stop = CancellationToken::new();
@@ -182,7 +182,9 @@ impl Registered {
         let credentials = |device: &str| Credentials {
             device: device.into(),
             enabled: true,
-            secrets: vec![PasswordSecret::of_random("pw")],
+            ext: serde_json::Map::new(),
+            secrets: Secrets::Passwords(vec![PasswordSecret::of_random("pw")]),
+            is_unannounced: false,
         };
         let via = |gateway: &str| Device {
             via: vec![gateway.to_owned()],
@@ -239,9 +241,12 @@ impl Registry for Registered {
     fn tenant<'a>(
         &'a self,
         tenant: &'a TenantId,
-    ) -> BoxFuture<'a, Result<Cached<Tenant>, LookupError>> {
+    ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
         self.look_up(Service::Tenant, tenant, |records| {
-            Some(records.tenant.clone())
+            Some(RegisteredTenant {
+                id: "acme".into(),
+                settings: records.tenant.clone(),
+            })
         })
     }
 
@@ -254,6 +259,29 @@ impl Registry for Registered {
         self.look_up(Service::Credentials, tenant, |records| {
             records.credentials.get(auth_id.as_str()).cloned()
         })
+    }
+
+    fn tenant_by_anchor<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
+        Box::pin(async { Err(LookupError::NotFound) })
+    }
+
+    fn provision<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: NewDevice,
+    ) -> BoxFuture<'a, Result<(), ProvisionError>> {
+        Box::pin(async { Err(ProvisionError::TenantUnknown) })
+    }
+
+    fn announced<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: &'a DeviceId,
+    ) -> BoxFuture<'a, Result<(), LookupError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn assert<'a>(
@@ -278,6 +306,7 @@ impl Registry for Registered {
                 _ => Ok(Cached::new(Assertion {
                     via: device.via.clone(),
                     defaults: device.defaults.clone(),
+                    is_unannounced: false,
                 })),
             }
         } else {

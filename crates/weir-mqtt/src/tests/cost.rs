@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
 
+use super::ARRIVED;
 use super::client::{connect, puback, publish};
 use super::*;
 use crate::session::{self, Shared};
@@ -69,7 +70,7 @@ async fn one_read_and_one_write_per_batch() {
         calls: calls.clone(),
     };
     let stop = CancellationToken::new();
-    tokio::spawn(async move { session::serve(counted, true, stop, &shared).await });
+    tokio::spawn(async move { session::serve(counted, ARRIVED, stop, &shared).await });
     client
         .write_all(&connect(4, "sensor1@acme", "secret"))
         .await
@@ -101,7 +102,7 @@ async fn an_idle_connection_is_small() {
     let config = MqttConfig::default();
     let shared = Shared { config, pipeline };
     let (_client, stream) = duplex(1);
-    let connection = session::serve(stream, true, CancellationToken::new(), &shared);
+    let connection = session::serve(stream, ARRIVED, CancellationToken::new(), &shared);
     let size = size_of_val(&connection);
     assert!(size < 1024, "{size}");
 }

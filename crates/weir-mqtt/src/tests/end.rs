@@ -1,8 +1,11 @@
 //! How connections end.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex,
+};
 use weir_core::Reason;
 
+use super::ARRIVED;
 use super::client::{Connect, PINGREQ, connect, puback, publish};
 use super::*;
 use crate::session::{self, Shared};
@@ -146,12 +149,32 @@ async fn a_client_that_closes_its_side_at_once_is_no_trouble() {
 /// Time is paused: it jumps when nobody has anything to do.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_is_not_read_from_and_dropped_in_the_end() {
+    let (client, stream) = duplex(64);
+    flood(client, stream).await;
+}
+
+/// What TLS has taken and cannot get rid of has not been read by the peer either.
+#[tokio::test(start_paused = true)]
+async fn nor_is_one_whose_answers_wait_inside_the_stream() {
+    let (client, stream) = duplex(64);
+    // As much as `tokio-rustls` takes.
+    flood(
+        client,
+        tokio::io::BufWriter::with_capacity(64 * 1024, stream),
+    )
+    .await;
+}
+
+/// A client that sends and never reads, until it is let go.
+async fn flood<S>(mut client: DuplexStream, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (pipeline, _registry, _back, _metrics) = pipeline();
     let config = MqttConfig::default();
     let shared = Shared { config, pipeline };
-    let (mut client, stream) = duplex(64);
     let handler = tokio::spawn(async move {
-        session::serve(stream, true, CancellationToken::new(), &shared).await;
+        session::serve(stream, ARRIVED, CancellationToken::new(), &shared).await;
     });
     let request = Connect {
         keep_alive: 0,

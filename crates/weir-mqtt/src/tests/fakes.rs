@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use weir_core::{
     AdapterSettings, Assertion, AssertionError, AuthId, Cached, Completion, CredentialType,
-    Credentials, Delivery, DeviceId, Disposition, Downstream, Endpoint, LookupError, Northbound,
-    Outlet, PasswordSecret, Registry, Tenant, TenantId,
+    Credentials, Delivery, DeviceId, Disposition, Downstream, Endpoint, LookupError, NewDevice,
+    Northbound, Outlet, PasswordSecret, ProvisionError, RegisteredTenant, Registry, Secrets,
+    Tenant, TenantId,
 };
 
 use super::SOON;
@@ -27,7 +28,7 @@ pub(super) struct FakeRegistry {
     pub(super) asked: AtomicUsize,
     pub(super) gate: Semaphore,
     unregistered: Mutex<HashSet<String>>,
-    tenants: Mutex<HashMap<String, Cached<Tenant>>>,
+    tenants: Mutex<HashMap<String, Cached<RegisteredTenant>>>,
     assertions: Mutex<Vec<(String, Cached<Assertion>)>>,
 }
 
@@ -51,7 +52,15 @@ impl Default for FakeRegistry {
             ("off", disabled),
             ("http-only", http_only),
         ];
-        let cached = |(name, tenant): (&str, Tenant)| (name.to_owned(), Cached::new(tenant));
+        let cached = |(name, tenant): (&str, Tenant)| {
+            (
+                name.to_owned(),
+                Cached::new(RegisteredTenant {
+                    id: name.into(),
+                    settings: tenant,
+                }),
+            )
+        };
         Self {
             is_down: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
@@ -109,7 +118,7 @@ impl Registry for FakeRegistry {
     fn tenant<'a>(
         &'a self,
         tenant: &'a TenantId,
-    ) -> BoxFuture<'a, Result<Cached<Tenant>, LookupError>> {
+    ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
         Box::pin(async move {
             if self.is_down.load(Ordering::Acquire) {
                 return Err(LookupError::Unavailable("told to be".to_owned()));
@@ -139,9 +148,34 @@ impl Registry for FakeRegistry {
             Ok(Cached::new(Credentials {
                 device: device.into(),
                 enabled,
-                secrets: vec![PasswordSecret::of_random("secret")],
+                ext: Default::default(),
+                secrets: Secrets::Passwords(vec![PasswordSecret::of_random("secret")]),
+                is_unannounced: false,
             }))
         })
+    }
+
+    fn tenant_by_anchor<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
+        Box::pin(async { Err(LookupError::NotFound) })
+    }
+
+    fn provision<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: NewDevice,
+    ) -> BoxFuture<'a, Result<(), ProvisionError>> {
+        Box::pin(async { Err(ProvisionError::TenantUnknown) })
+    }
+
+    fn announced<'a>(
+        &'a self,
+        _: &'a TenantId,
+        _: &'a DeviceId,
+    ) -> BoxFuture<'a, Result<(), LookupError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn assert<'a>(

@@ -17,12 +17,19 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectionBudget, PasswordVerifier, Pipeline};
 use weir_metrics::Metrics;
 
+use crate::session::Arrival;
 use crate::{Adapter, MqttConfig};
 use client::Client;
 use fakes::{Back, FakeRegistry};
 
 /// How long a test waits for what has to come.
 const SOON: Duration = Duration::from_secs(20);
+
+/// A client that there is room for, without TLS.
+const ARRIVED: Arrival = Arrival {
+    has_place: true,
+    tls: None,
+};
 
 /// An adapter on a free port with everything behind it.
 struct Gateway {
@@ -56,7 +63,7 @@ impl Gateway {
     async fn with(config: MqttConfig, connections: usize) -> Self {
         let (pipeline, registry, back, metrics) = pipeline();
         let config = MqttConfig { port: 0, ..config };
-        let adapter = Adapter::build(config, pipeline).await.unwrap();
+        let adapter = Adapter::build(config, None, pipeline).await.unwrap();
         let address = adapter.local_addr();
         let stop = CancellationToken::new();
         let budget = ConnectionBudget::new(connections);

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 use weir_core::Reason;
 
+use super::ARRIVED;
 use super::client::{Connect, PINGREQ, PINGRESP, connect, field, packet, puback, publish_with};
 use super::*;
 use crate::session::{self, Shared};
@@ -132,7 +133,7 @@ async fn exchange(mut client: DuplexStream, stream: &[u8], piece: usize) -> Vec<
 }
 
 async fn serve(stream: DuplexStream, shared: std::sync::Arc<Shared>) {
-    session::serve(stream, true, CancellationToken::new(), &shared).await;
+    session::serve(stream, ARRIVED, CancellationToken::new(), &shared).await;
 }
 
 /// Whether `answers` is a row of whole packets that a server may send.

@@ -5,14 +5,14 @@ use weir_core::{
     AuthId, CredentialType, Device, DeviceId, HashFunction, LookupError, Registry as _,
 };
 use weir_registry::{
-    NewCredential, NewSecret, PasswordHash, ReadError, SetCredentialsError, Version,
+    NewCredential, NewSecret, PasswordHash, ReadError, SecretData, SetCredentialsError, Version,
 };
 
 use crate::{Given, open};
 
 fn credential(auth_id: &str, secrets: Vec<NewSecret>) -> NewCredential {
     NewCredential {
-        kind: CredentialType::HashedPassword,
+        kind: CredentialType::HashedPassword.as_str().to_owned(),
         auth_id: auth_id.into(),
         enabled: true,
         ext: Map::new(),
@@ -28,10 +28,12 @@ fn secret(id: Option<&str>, hash: Option<&str>) -> NewSecret {
         not_before: None,
         not_after: None,
         comment: None,
-        hash: hash.map(|hash| PasswordHash {
-            function: HashFunction::Sha256,
-            hash: hash.to_owned(),
-            salt: vec![1, 2, 3],
+        data: hash.map_or(SecretData::None, |hash| {
+            SecretData::Password(PasswordHash {
+                function: HashFunction::Sha256,
+                hash: hash.to_owned(),
+                salt: vec![1, 2, 3],
+            })
         }),
     }
 }
@@ -49,7 +51,10 @@ impl Given {
         let device = DeviceId::from("4711");
         let read = self.registry.read_credentials(&self.tenant, &device).await;
         let secrets = &read.unwrap().0[0].secrets;
-        secrets.iter().map(|secret| secret.id.clone()).collect()
+        secrets
+            .iter()
+            .map(|secret| secret.head.id.clone())
+            .collect()
     }
 
     /// The hashes that the pipeline compares with.
@@ -59,7 +64,7 @@ impl Given {
             .registry
             .credentials(&self.tenant, kind, &auth_id)
             .await?;
-        Ok(found.secrets.iter().map(|s| s.hash.clone()).collect())
+        Ok(found.passwords().iter().map(|s| s.hash.clone()).collect())
     }
 }
 
@@ -125,7 +130,7 @@ async fn a_secret_named_by_its_id_keeps_its_hash_and_nothing_else() {
         .registry
         .read_credentials(&given.tenant, &device)
         .await;
-    let secret = read.unwrap().0[0].secrets[1].clone();
+    let secret = read.unwrap().0[0].secrets[1].head.clone();
     assert!(secret.enabled && secret.comment.is_none());
 }
 
@@ -225,7 +230,7 @@ async fn the_pipeline_gets_what_was_set_also_after_reopening() {
     let found = found.unwrap();
     assert_eq!(found.device.as_str(), "4711");
     assert!(!found.enabled);
-    let secret = &found.secrets[0];
+    let secret = &found.passwords()[0];
     assert_eq!(secret.salt, [1, 2, 3]);
     let until = secret.validity.not_after.unwrap();
     assert_eq!(until.unix_timestamp(), 1_795_251_600);

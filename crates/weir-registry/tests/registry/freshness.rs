@@ -9,9 +9,9 @@ use serde_json::{Map, json};
 use tokio::time::timeout;
 use weir_core::{
     AssertionError, Cached, CredentialType, Device, DeviceId, HashFunction, LookupError,
-    Registry as _, Tenant,
+    RegisteredTenant, Registry as _, Tenant,
 };
-use weir_registry::{NewCredential, NewSecret, PasswordHash, SqlRegistry};
+use weir_registry::{NewCredential, NewSecret, PasswordHash, SecretData, SqlRegistry};
 
 use crate::{Given, device};
 
@@ -29,7 +29,7 @@ fn password(auth_id: &str, hash: &str) -> Vec<NewCredential> {
         salt: Vec::new(),
     };
     vec![NewCredential {
-        kind: CredentialType::HashedPassword,
+        kind: CredentialType::HashedPassword.as_str().to_owned(),
         auth_id: auth_id.into(),
         enabled: true,
         ext: Map::new(),
@@ -40,7 +40,7 @@ fn password(auth_id: &str, hash: &str) -> Vec<NewCredential> {
             not_before: None,
             not_after: None,
             comment: None,
-            hash: Some(hash),
+            data: SecretData::Password(hash),
         }],
     }]
 }
@@ -120,7 +120,7 @@ async fn a_change_reaches_what_depends_on_it_and_nothing_else() {
     let stale = all().await;
     let same = device(json!({"via": ["gw"]}));
     registry
-        .update_device(tenant, &edge, same, None)
+        .update_device(tenant, &edge, same, None, None)
         .await
         .unwrap();
     assert_eq!(stale(), [0, 1, 1, 0, 0, 0], "the device");
@@ -128,7 +128,7 @@ async fn a_change_reaches_what_depends_on_it_and_nothing_else() {
     let stale = all().await;
     let joined = device(json!({"memberOf": ["g"]}));
     registry
-        .update_device(tenant, &gateway, joined.clone(), None)
+        .update_device(tenant, &gateway, joined.clone(), None, None)
         .await
         .unwrap();
     assert_eq!(
@@ -139,7 +139,7 @@ async fn a_change_reaches_what_depends_on_it_and_nothing_else() {
 
     let stale = all().await;
     registry
-        .update_device(tenant, &gateway, joined.clone(), None)
+        .update_device(tenant, &gateway, joined.clone(), None, None)
         .await
         .unwrap();
     assert_eq!(
@@ -149,7 +149,7 @@ async fn a_change_reaches_what_depends_on_it_and_nothing_else() {
     );
 
     let stale = all().await;
-    let member = registry.create_device(tenant, Some("gw-2".into()), joined);
+    let member = registry.create_device(tenant, Some("gw-2".into()), joined, None);
     member.await.unwrap();
     assert_eq!(stale(), [0, 0, 0, 0, 1, 0], "another member of the group");
 
@@ -216,7 +216,14 @@ async fn a_change_nobody_waits_for_any_more_is_made_and_seen() {
         let left_alone = registry.update_tenant(tenant, of_size(size), None);
         assert!(left_alone.now_or_never().is_none());
         let seen = async {
-            while registry.tenant(tenant).await.unwrap().minimum_message_size != size {
+            while registry
+                .tenant(tenant)
+                .await
+                .unwrap()
+                .settings
+                .minimum_message_size
+                != size
+            {
                 tokio::task::yield_now().await;
             }
         };
@@ -252,7 +259,7 @@ async fn no_interleaving_brings_an_old_value_back() {
             })
         })
         .collect();
-    let mut held: Option<Cached<Tenant>> = None;
+    let mut held: Option<Cached<RegisteredTenant>> = None;
     for round in 1..=300 {
         registry
             .update_tenant(tenant, of_size(round), None)
@@ -260,11 +267,11 @@ async fn no_interleaving_brings_an_old_value_back() {
             .unwrap();
         assert!(held.is_none_or(|held| held.is_stale()), "round {round}");
         let read = registry.tenant(tenant).await.unwrap();
-        assert_eq!(read.minimum_message_size, round);
+        assert_eq!(read.settings.minimum_message_size, round);
         held = Some(read);
         let defaults = device(json!({"defaults": {"round": round}}));
         registry
-            .update_device(tenant, &id, defaults, None)
+            .update_device(tenant, &id, defaults, None, None)
             .await
             .unwrap();
         assert_eq!(round_of(registry, &given, &id).await, round);

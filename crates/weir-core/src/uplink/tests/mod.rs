@@ -1,233 +1,18 @@
 //! The pipeline as a whole, with a registry and a northbound that do as they are told.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+mod provisioning;
+mod world;
+
 use std::time::Instant;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde_json::json;
-use weir_metrics::{Metrics, Qos};
 
-use super::{Admission, Endpoint, Outcome, Received, Target};
-use crate::{
-    Assertion, AssertionError, AuthId, Cached, Completion, CredentialFault, CredentialType,
-    Credentials, Delivery, DeviceId, Downstream, LookupError, Northbound, Outlet, PasswordSecret,
-    PasswordVerifier, Pipeline, Presented, Protocol, Reason, Registry, Rule, Session, Tenant,
-    TenantId,
-};
+use super::{Admission, Endpoint, Outcome, Received};
+use crate::{ClientContext, CredentialFault, Presented, Protocol, Reason, Rule};
 
-/// One tenant `acme` with devices `4711` (user `sensor`), gateway `gw` (user `gw`) and `edge` behind
-/// it. All passwords are `secret`.
-#[derive(Default)]
-struct World {
-    tenant: Mutex<Option<Cached<Tenant>>>,
-    assertions: Mutex<HashMap<String, Cached<Assertion>>>,
-    published: Mutex<Vec<(Downstream, Completion)>>,
-}
-
-impl World {
-    fn configure(&self, tenant: serde_json::Value) {
-        let fresh = Cached::new(serde_json::from_value(tenant).unwrap());
-        if let Some(old) = self.tenant.lock().unwrap().replace(fresh) {
-            old.invalidate();
-        }
-    }
-
-    fn register(&self, device: &str, via: &[&str]) {
-        let via = via.iter().map(|gateway| (*gateway).to_owned()).collect();
-        let defaults = serde_json::Map::new();
-        let assertion = Cached::new(Assertion { via, defaults });
-        self.assertions
-            .lock()
-            .unwrap()
-            .insert(device.to_owned(), assertion);
-    }
-
-    fn unregister(&self, device: &str) {
-        if let Some(assertion) = self.assertions.lock().unwrap().remove(device) {
-            assertion.invalidate();
-        }
-    }
-
-    fn asserted(
-        &self,
-        device: &DeviceId,
-        gateway: Option<&DeviceId>,
-    ) -> Result<Cached<Assertion>, AssertionError> {
-        let assertions = self.assertions.lock().unwrap();
-        let found = assertions
-            .get(device.as_str())
-            .ok_or(AssertionError::DeviceUnknown)?;
-        if let Some(gateway) = gateway {
-            assertions
-                .get(gateway.as_str())
-                .ok_or(AssertionError::GatewayUnknown)?;
-            if !found.via.iter().any(|via| via == gateway.as_str()) {
-                return Err(AssertionError::GatewayNotAuthorised);
-            }
-        }
-        Ok(found.clone())
-    }
-
-    /// Settles the oldest message that is out.
-    fn settle(&self, disposition: Result<(), Reason>) -> Downstream {
-        let (message, completion) = self.published.lock().unwrap().remove(0);
-        completion.settle(disposition, Instant::now());
-        message
-    }
-}
-
-struct Shared(Arc<World>);
-
-impl Registry for Shared {
-    fn tenant<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-    ) -> BoxFuture<'a, Result<Cached<Tenant>, LookupError>> {
-        let found = self
-            .0
-            .tenant
-            .lock()
-            .unwrap()
-            .clone()
-            .filter(|_| tenant.as_str() == "acme");
-        ready(found.ok_or(LookupError::NotFound)).boxed()
-    }
-
-    fn credentials<'a>(
-        &'a self,
-        _: &'a TenantId,
-        _: CredentialType,
-        auth_id: &'a AuthId,
-    ) -> BoxFuture<'a, Result<Cached<Credentials>, LookupError>> {
-        let device = match auth_id.as_str() {
-            "sensor" => "4711",
-            "gw" => "gw",
-            _ => return ready(Err(LookupError::NotFound)).boxed(),
-        };
-        let secrets = vec![PasswordSecret::of_random("secret")];
-        let credentials = Credentials {
-            device: device.into(),
-            enabled: true,
-            secrets,
-        };
-        ready(Ok(Cached::new(credentials))).boxed()
-    }
-
-    fn assert<'a>(
-        &'a self,
-        _: &'a TenantId,
-        device: &'a DeviceId,
-        gateway: Option<&'a DeviceId>,
-    ) -> BoxFuture<'a, Result<Cached<Assertion>, AssertionError>> {
-        ready(self.0.asserted(device, gateway)).boxed()
-    }
-}
-
-impl Northbound for Shared {
-    fn outlet(&self, _: &TenantId, _: Endpoint) -> Arc<dyn Outlet> {
-        Arc::new(Self(self.0.clone()))
-    }
-}
-
-impl Outlet for Shared {
-    fn publish(&self, message: Downstream) -> Delivery {
-        let (delivery, completion) = Delivery::open();
-        self.0.published.lock().unwrap().push((message, completion));
-        delivery
-    }
-}
-
-struct Fixture {
-    world: Arc<World>,
-    pipeline: Pipeline,
-    metrics: Metrics,
-}
-
-fn fixture() -> Fixture {
-    let world = Arc::new(World::default());
-    world.configure(json!({}));
-    world.register("4711", &[]);
-    world.register("gw", &[]);
-    world.register("edge", &["gw"]);
-    world.register("stranger", &[]);
-    let metrics = Metrics::new("test", Instant::now());
-    let (registry, northbound) = (
-        Arc::new(Shared(world.clone())),
-        Arc::new(Shared(world.clone())),
-    );
-    let verifier = PasswordVerifier::new(1);
-    let pipeline = Pipeline::new(registry, northbound, verifier, metrics.clone());
-    Fixture {
-        world,
-        pipeline,
-        metrics,
-    }
-}
-
-impl Fixture {
-    async fn session(&self, protocol: Protocol, user: &str) -> Arc<Session> {
-        let username = format!("{user}@acme");
-        let presented = Presented::Password {
-            username: &username,
-            password: b"secret",
-        };
-        let principal = self
-            .pipeline
-            .authenticate(protocol, presented)
-            .await
-            .unwrap();
-        match protocol {
-            Protocol::Http => self.pipeline.exchange(protocol, principal),
-            Protocol::Mqtt => self.pipeline.connect(protocol, principal).await.unwrap(),
-        }
-    }
-
-    fn count(&self, labels: &str) -> u64 {
-        let text = weir_metrics::render(&self.metrics, Instant::now());
-        let line = text.lines().find(|line| {
-            line.starts_with("hono_telemetry_processing_duration_seconds_count")
-                && line.contains(labels)
-        });
-        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
-    }
-}
-
-fn received(target: (&str, &str)) -> Received {
-    let part = |text: &str| (!text.is_empty()).then(|| ByteString::from(text));
-    Received {
-        endpoint: Endpoint::Telemetry,
-        qos: Qos::AtLeastOnce,
-        target: Target {
-            tenant: part(target.0),
-            device: part(target.1),
-        },
-        content_type: None,
-        payload: Bytes::from_static(b"payload"),
-        ttl: None,
-        ttd: None,
-        origin_address: ByteString::from_static("telemetry"),
-        retain: false,
-        trace: None,
-        arrived: Instant::now(),
-    }
-}
-
-async fn refused(received: Received, session: &Arc<Session>) -> (Reason, bool) {
-    let outcome = match received.authenticate(session) {
-        Ok(authenticated) => authenticated
-            .admit()
-            .await
-            .map(|admitted| admitted.message().clone()),
-        Err(outcome) => Err(outcome),
-    };
-    match outcome {
-        Err(Outcome::Refused(refusal)) => (refusal.reason, refusal.terminal),
-        other => panic!("{other:?}"),
-    }
-}
+use world::{fixture, received, refused};
 
 #[tokio::test]
 async fn a_message_goes_all_the_way_and_is_counted_once() {
@@ -557,7 +342,7 @@ async fn the_first_check_that_fails_decides_who_may_log_in() {
         let presented = Presented::Password { username, password };
         let result = fixture
             .pipeline
-            .authenticate(Protocol::Mqtt, presented)
+            .authenticate(Protocol::Mqtt, presented, ClientContext::default())
             .await;
         result
             .map(|principal| principal.device.to_string())

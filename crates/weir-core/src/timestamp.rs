@@ -1,4 +1,4 @@
-//! Points in time as the management API writes them.
+//! Points in time as Hono's interfaces write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,16 +19,22 @@ pub struct Timestamp(OffsetDateTime);
 pub struct NotATimestamp;
 
 impl Timestamp {
-    pub(crate) fn from_millis(millis: i64) -> Option<Self> {
+    /// The present.
+    pub fn now() -> Self {
+        Self(OffsetDateTime::now_utc().truncate_to_second())
+    }
+
+    /// The time so many milliseconds after 1970 began, if there is such a year.
+    pub fn from_millis(millis: i64) -> Option<Self> {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
         Some(Self(time.ok()?.truncate_to_second()))
     }
 }
 
-/// The present, in milliseconds since 1970.
-pub(crate) fn now_millis() -> i64 {
-    let millis = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-    i64::try_from(millis).unwrap_or(i64::MAX)
+impl From<OffsetDateTime> for Timestamp {
+    fn from(time: OffsetDateTime) -> Self {
+        Self(time.to_offset(UtcOffset::UTC).truncate_to_second())
+    }
 }
 
 impl From<Timestamp> for OffsetDateTime {

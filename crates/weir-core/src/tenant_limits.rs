@@ -1,0 +1,137 @@
+//! A tenant's limits (Hono's `registration-limits` and `resource-limits`).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Timestamp;
+
+/// How much may be registered; -1 means no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RegistrationLimits {
+    /// Devices of the tenant. 0 allows none.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_devices: i64,
+    /// Credentials of each device.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_credentials_per_device: i64,
+}
+
+/// What the tenant's devices may use; -1 means no limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ResourceLimits {
+    /// Devices connected at a time.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_connections: i64,
+    /// Seconds for which an event stays valid.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_ttl: i64,
+    /// Seconds for which telemetry with QoS 0 stays valid.
+    #[serde(
+        rename = "max-ttl-telemetry-qos0",
+        skip_serializing_if = "is_unlimited"
+    )]
+    pub max_ttl_telemetry_qos0: i64,
+    /// Seconds for which telemetry with QoS 1 stays valid.
+    #[serde(
+        rename = "max-ttl-telemetry-qos1",
+        skip_serializing_if = "is_unlimited"
+    )]
+    pub max_ttl_telemetry_qos1: i64,
+    /// Seconds for which a response to a command stays valid.
+    #[serde(skip_serializing_if = "is_unlimited")]
+    pub max_ttl_command_response: i64,
+    /// Bytes per period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_volume: Option<DataVolume>,
+    /// Minutes connected per period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_duration: Option<ConnectionDuration>,
+    /// Free for the operator.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub ext: Map<String, Value>,
+}
+
+/// How many bytes a tenant's devices may send and receive in a period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DataVolume {
+    /// When the first period began.
+    pub effective_since: Timestamp,
+    /// Bytes; -1 means no limit.
+    #[serde(default = "unlimited", skip_serializing_if = "is_unlimited")]
+    pub max_bytes: i64,
+    /// The period; a month if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
+}
+
+/// How many minutes a tenant's devices may be connected in a period, all together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConnectionDuration {
+    /// When the first period began.
+    pub effective_since: Timestamp,
+    /// Minutes; -1 means no limit.
+    #[serde(default = "unlimited", skip_serializing_if = "is_unlimited")]
+    pub max_minutes: i64,
+    /// The period; a month if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
+}
+
+/// A stretch of time after which counting starts anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Period {
+    /// What it is made of.
+    pub mode: PeriodMode,
+    /// How many days, for [`PeriodMode::Days`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_of_days: Option<u32>,
+}
+
+/// What a period is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeriodMode {
+    /// A number of days.
+    Days,
+    /// A calendar month.
+    Monthly,
+}
+
+impl Default for RegistrationLimits {
+    fn default() -> Self {
+        Self {
+            max_devices: -1,
+            max_credentials_per_device: -1,
+        }
+    }
+}
+
+impl Default for ResourceLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: -1,
+            max_ttl: -1,
+            max_ttl_telemetry_qos0: -1,
+            max_ttl_telemetry_qos1: -1,
+            max_ttl_command_response: -1,
+            data_volume: None,
+            connection_duration: None,
+            ext: Map::new(),
+        }
+    }
+}
+
+fn unlimited() -> i64 {
+    -1
+}
+
+// serde's `skip_serializing_if` hands over references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_unlimited(value: &i64) -> bool {
+    *value == -1
+}

@@ -1,0 +1,314 @@
+//! The certificate of a listener, from files that may change.
+
+use std::fmt;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::ClientCertificates;
+use super::client::AnyClient;
+
+/// The largest file that is read; a chain has a few kilobytes.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then those that issued it up to the root, without it; PEM.
+    pub certificate: PathBuf,
+    /// The certificate's private key without a password, PKCS#8, PKCS#1 or SEC1; PEM.
+    pub key: PathBuf,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The certificate's file holds no certificate, or something broken.
+    #[error("{} holds no certificate in PEM form", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The key's file holds no private key, or one that is encrypted or broken.
+    #[error("{} holds no private key in PEM form (PKCS#8, PKCS#1 or SEC1, not encrypted)", path.display())]
+    Key {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Both can be read, and cannot be used, or not with each other.
+    #[error("{} and {} cannot be used: {source}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        source: rustls::Error,
+    },
+}
+
+/// A certificate with its key, ready for handshakes. Clones share it, also when it is read anew.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    files: TlsFiles,
+    current: ArcSwap<Current>,
+}
+
+/// What was made of the files as they are.
+struct Current {
+    pem: Pem,
+    requesting: Arc<ServerConfig>,
+    not_requesting: Arc<ServerConfig>,
+}
+
+/// The files' content.
+#[derive(PartialEq, Eq)]
+struct Pem {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Tls {
+    /// Reads the files. Says so in the log if the key is not for its owner's eyes only.
+    ///
+    /// # Errors
+    /// If they cannot be read or used.
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let current = Current::new(&files, Pem::read(&files)?)?;
+        warn_if_readable(&files.key);
+        Ok(Self(Arc::new(Shared {
+            files,
+            current: ArcSwap::from_pointee(current),
+        })))
+    }
+
+    /// Looks at the files in this interval until `stop` is cancelled. When they have changed, new
+    /// handshakes use what they hold now; connections go on as they are. A pair that cannot be used
+    /// is told once, and the one before stays.
+    pub async fn watch(self, interval: Duration, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut mistake = Mistake::default();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let shared = self.0.clone();
+            // Files may be on a slow disk, and keys take a while to be checked.
+            let looked = tokio::task::spawn_blocking(move || shared.look()).await;
+            let path = self.0.files.certificate.display();
+            match looked {
+                Ok(Ok(false)) => mistake = Mistake::default(),
+                Ok(Ok(true)) => {
+                    mistake = Mistake::default();
+                    tracing::info!(certificate = %path, "certificate replaced");
+                }
+                Ok(Err(error)) => {
+                    if let Some(error) = mistake.seen(error.to_string()) {
+                        tracing::error!(certificate = %path, %error, "the new certificate cannot be used; the old one stays");
+                    }
+                }
+                // A task that failed is tried again.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// What a handshake that begins now goes by.
+    pub(super) fn server_config(&self, clients: ClientCertificates) -> Arc<ServerConfig> {
+        let current = self.0.current.load();
+        match clients {
+            ClientCertificates::Requested => current.requesting.clone(),
+            ClientCertificates::NotRequested => current.not_requesting.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.0.files).finish()
+    }
+}
+
+impl Shared {
+    /// Whether the files have changed and are in use now.
+    fn look(&self) -> Result<bool, TlsError> {
+        let pem = Pem::read(&self.files)?;
+        if pem == self.current.load().pem {
+            return Ok(false);
+        }
+        let current = Current::new(&self.files, pem)?;
+        self.current.store(Arc::new(current));
+        Ok(true)
+    }
+}
+
+/// What is wrong with the files, told once it has been seen twice: certificate and key are two
+/// files, and whoever replaces them writes one after the other.
+#[derive(Default)]
+struct Mistake {
+    text: String,
+    times: u8,
+}
+
+impl Mistake {
+    /// The text, if it is to be told now.
+    fn seen(&mut self, text: String) -> Option<&str> {
+        if text != self.text {
+            *self = Self { text, times: 0 };
+        }
+        self.times = self.times.saturating_add(1);
+        (self.times == 2).then_some(&*self.text)
+    }
+}
+
+impl Pem {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        let read = |path: &PathBuf| {
+            read_bounded(path).map_err(|source| TlsError::Read {
+                path: path.clone(),
+                source,
+            })
+        };
+        Ok(Self {
+            certificate: read(&files.certificate)?,
+            key: read(&files.key)?,
+        })
+    }
+}
+
+impl Current {
+    fn new(files: &TlsFiles, pem: Pem) -> Result<Self, TlsError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.certificate).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or_else(|| TlsError::Certificate {
+            path: files.certificate.clone(),
+        })?;
+        let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|_| TlsError::Key {
+            path: files.key.clone(),
+        })?;
+        let unusable = |source| TlsError::Pair {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            source,
+        };
+        let config = |clients| server_config(chain.clone(), key.clone_key(), clients);
+        let requesting = config(ClientCertificates::Requested).map_err(unusable)?;
+        let not_requesting = config(ClientCertificates::NotRequested).map_err(unusable)?;
+        Ok(Self {
+            requesting: Arc::new(requesting),
+            not_requesting: Arc::new(not_requesting),
+            pem,
+        })
+    }
+}
+
+/// TLS 1.2 and 1.3, with sessions that can be resumed.
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    clients: ClientCertificates,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        ClientCertificates::Requested => {
+            builder.with_client_cert_verifier(Arc::new(AnyClient { algorithms }))
+        }
+        ClientCertificates::NotRequested => builder.with_no_client_auth(),
+    };
+    builder.with_single_cert(chain, key)
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST_FILE {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(content)
+}
+
+#[cfg(unix)]
+fn warn_if_readable(key: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The group is left out: it is how services are given keys.
+    let is_open = |data: std::fs::Metadata| data.permissions().mode() & 0o007 != 0;
+    if std::fs::metadata(key).is_ok_and(is_open) {
+        tracing::warn!(key = %key.display(), "the private key can be read by every user of this host");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_readable(_key: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(files: &TlsFiles, name: &str) {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn a_pair_that_cannot_be_used_leaves_the_old_one_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TlsFiles {
+            certificate: folder.path().join("certificate.pem"),
+            key: folder.path().join("key.pem"),
+        };
+        write(&files, "first");
+        let tls = Tls::load(files.clone()).unwrap();
+        let config = || tls.server_config(ClientCertificates::Requested);
+        let first = config();
+        assert!(!tls.0.look().unwrap(), "nothing has changed");
+
+        std::fs::write(&files.key, "not a key").unwrap();
+        assert!(matches!(tls.0.look(), Err(TlsError::Key { .. })));
+        std::fs::remove_file(&files.key).unwrap();
+        assert!(matches!(tls.0.look(), Err(TlsError::Read { .. })));
+        let huge = vec![b' '; usize::try_from(LARGEST_FILE).unwrap() + 1];
+        std::fs::write(&files.key, huge).unwrap();
+        assert!(matches!(tls.0.look(), Err(TlsError::Read { .. })));
+        assert!(Arc::ptr_eq(&first, &config()));
+
+        write(&files, "second");
+        assert!(tls.0.look().unwrap());
+        assert!(!Arc::ptr_eq(&first, &config()));
+    }
+
+    #[test]
+    fn a_mistake_is_told_once_and_only_if_it_stays() {
+        let mut mistake = Mistake::default();
+        let told: Vec<_> = ["half written", "unfit", "unfit", "unfit", "gone", "gone"]
+            .into_iter()
+            .filter_map(|text| mistake.seen(text.to_owned()).map(str::to_owned))
+            .collect();
+        assert_eq!(told, ["unfit", "gone"]);
+    }
+}

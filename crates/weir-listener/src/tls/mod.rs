@@ -1,0 +1,44 @@
+//! TLS of a listener: certificate, client certificates, handshake.
+//!
+//! `certificate` reads the files and keeps reading them; `client` says which client certificates the
+//! handshake takes; `handshake` bounds it.
+
+mod certificate;
+mod client;
+mod handshake;
+
+use rustls_pki_types::CertificateDer;
+
+pub use certificate::{Tls, TlsError, TlsFiles};
+pub(crate) use handshake::Acceptor;
+
+/// A port with TLS.
+#[derive(Clone, Debug)]
+pub struct TlsPort {
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// The certificate and its key.
+    pub tls: Tls,
+    /// Whether clients are asked for a certificate.
+    pub clients: ClientCertificates,
+}
+
+/// Whether clients are asked for a certificate. None has to have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are, and any one will do for the handshake that is within its validity period and whose
+    /// key the client proves to hold.
+    Requested,
+    /// They are not.
+    NotRequested,
+}
+
+/// What a client said of itself in the handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsPeer {
+    /// The client's certificate without those that issued it, if it sent one. The client holds its
+    /// key; nobody has checked who issued it, so it authenticates nobody yet.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// The host name that the client wanted to reach, in lower case (SNI, RFC 6066 §3).
+    pub server_name: Option<String>,
+}
