@@ -7,7 +7,12 @@
 //! * [`matrix`]: the failure matrix of the device contract, a row a case.
 //! * [`faults`]: consumers that die, processes that are killed or stopped.
 //! * [`hostile`]: what no well-behaved client sends.
-//! * [`operation`]: commands, configuration, accounts, logs.
+//! * [`operation`]: configuration, accounts, logs, the demonstration.
+//! * [`commands`]: what operators do to tenants, devices and credentials from a shell.
+//! * [`registry`]: what a change in the registry does at once, and who is told of it.
+//! * [`provisioning`]: devices that are registered by themselves, and the applications that hear of it.
+//! * [`certificates`]: devices that say who they are by a certificate.
+//! * [`tls`]: the same path with TLS on every connection, and certificates that are replaced.
 //!
 //! No story sleeps to wait for a state: each waits for the state itself, with one generous deadline
 //! for the whole story ([`kit::story`]).
@@ -18,10 +23,15 @@
     reason = "the gateway's log belongs to a failed story"
 )]
 
+mod certificates;
+mod commands;
 mod faults;
 mod hostile;
 mod kit;
 mod matrix;
 mod operation;
 mod path;
+mod provisioning;
+mod registry;
 mod settlement;
+mod tls;

@@ -14,11 +14,13 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline, Protocol};
+use weir_listener::Tls;
 use weir_management::Management;
 use weir_metrics::Metrics;
 use weir_northbound_amqp::{Embedded, Endpoint};
-use weir_registry::SqlRegistry;
+use weir_registry::{Options, SqlRegistry};
 
+use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::health::{Health, Phase};
 use crate::limits;
@@ -46,9 +48,11 @@ pub struct App {
     management: Option<Management>,
     http: Option<weir_http::Adapter>,
     mqtt: Option<weir_mqtt::Adapter>,
+    certificates: Vec<Tls>,
 }
 
-/// Where a gateway listens, with the real ports. `None` is what the configuration switched off.
+/// Where a gateway listens, with the real ports: of each listener the plain port, or the one with TLS
+/// if that is the only one. `None` is what the configuration switched off.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// Applications, AMQP 1.0.
@@ -73,45 +77,37 @@ impl App {
         let health = Health::build(&config.health, metrics.clone()).await?;
         secrets::create_folder(&config.data_dir)?;
         let lock = secrets::lock_folder(&config.data_dir)?;
-        let registry = SqlRegistry::open(&config.registry_url())
-            .await
-            .with_context(|| format!("cannot open the registry {}", config.registry_url()))?;
+        let registry = open_registry(config).await?;
 
         let verifier = PasswordVerifier::new(limits::password_threads());
         let mut accounts = Accounts::new(verifier.clone());
         secrets::load_accounts(config, &mut accounts)?;
         let accounts = Arc::new(accounts);
 
-        let embedded = Embedded::new(&config.northbound.amqp);
-        let northbound = Endpoint::build(
-            config.northbound.amqp.clone(),
-            embedded.clone(),
-            accounts.clone(),
-        )
-        .await?;
+        let mut certificates = Certificates::new(&config.tls);
+        let amqp = config.northbound.amqp.clone();
+        let embedded = Embedded::new(&amqp);
+        let tls = certificates.load(amqp.tls_certificate.as_deref(), amqp.tls_key.as_deref())?;
+        let northbound = Endpoint::build(amqp, tls, embedded.clone(), accounts.clone()).await?;
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
-            Arc::new(embedded),
+            Arc::new(embedded.clone()),
             verifier,
             metrics.clone(),
         );
+        // Devices are sent away before applications hear why.
+        registry.listen(pipeline.change_listener());
+        registry.listen(embedded.notifications());
 
         let management = match &config.management {
             on if on.enabled => {
-                Some(Management::build(on.clone(), registry.clone(), accounts).await?)
+                let tls =
+                    certificates.load(on.tls_certificate.as_deref(), on.tls_key.as_deref())?;
+                Some(Management::build(on.clone(), tls, registry.clone(), accounts).await?)
             }
             _ => None,
         };
-        let http = match &config.http {
-            on if on.enabled => {
-                Some(weir_http::Adapter::build(on.clone(), pipeline.clone()).await?)
-            }
-            _ => None,
-        };
-        let mqtt = match &config.mqtt {
-            on if on.enabled => Some(weir_mqtt::Adapter::build(on.clone(), pipeline).await?),
-            _ => None,
-        };
+        let (http, mqtt) = adapters(config, &mut certificates, pipeline).await?;
         // Hono's adapters expose this series from the start, at 0.
         let _ = metrics.unauthenticated_connections(Protocol::Mqtt.component());
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
@@ -127,6 +123,7 @@ impl App {
             management,
             http,
             mqtt,
+            certificates: certificates.into_loaded(),
         };
         Ok(app)
     }
@@ -174,6 +171,7 @@ impl App {
         let probes = ConnectionBudget::new(OPERATOR_CONNECTIONS);
         watch.spawn(health.run(probes, stop_health.clone(), LAST_DRAIN));
         watch.spawn(update_connected_time(metrics, stop_health.clone()));
+        certificates::watch(self.certificates, &mut watch, &stop_health);
 
         phase.set(Phase::Ready);
         tracing::info!("ready");
@@ -189,6 +187,40 @@ impl App {
         drop(lock);
         tracing::info!("stopped");
     }
+}
+
+async fn open_registry(config: &Config) -> anyhow::Result<SqlRegistry> {
+    let limit = config.registry.max_devices_per_tenant;
+    let options = Options {
+        max_devices: (limit > 0).then_some(limit),
+        ..Options::default()
+    };
+    let opened = SqlRegistry::open_with(&config.registry_url(), options).await;
+    // Without the URL: it may have a password.
+    opened.context("cannot open the registry (registry.url)")
+}
+
+/// The devices' listeners, as far as they are switched on.
+async fn adapters(
+    config: &Config,
+    certificates: &mut Certificates<'_>,
+    pipeline: Pipeline,
+) -> anyhow::Result<(Option<weir_http::Adapter>, Option<weir_mqtt::Adapter>)> {
+    let http = match &config.http {
+        on if on.enabled => {
+            let tls = certificates.load(on.tls_certificate.as_deref(), on.tls_key.as_deref())?;
+            Some(weir_http::Adapter::build(on.clone(), tls, pipeline.clone()).await?)
+        }
+        _ => None,
+    };
+    let mqtt = match &config.mqtt {
+        on if on.enabled => {
+            let tls = certificates.load(on.tls_certificate.as_deref(), on.tls_key.as_deref())?;
+            Some(weir_mqtt::Adapter::build(on.clone(), tls, pipeline).await?)
+        }
+        _ => None,
+    };
+    Ok((http, mqtt))
 }
 
 /// Waits until all tasks of a group have ended, and says so loudly if one did not end by itself.

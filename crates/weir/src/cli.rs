@@ -5,13 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::Config;
+use crate::operator::credentials::CredentialsArgs;
+use crate::operator::device::DeviceArgs;
+use crate::operator::fleet::apply::ApplyArgs;
+use crate::operator::fleet::export::ExportArgs;
+use crate::operator::tenant::TenantArgs;
+use crate::operator::{self, credentials, device, fleet, tenant};
 use crate::secrets::{self, Login};
 use crate::{demo, limits, logging};
 
@@ -30,7 +37,14 @@ Try it:
   weir demo                       see messages go all the way, with commands to copy
   weir serve                      run the gateway on this machine, data in ./weir-data
   weir secret operator            the user and password for the management API
-  weir check --config weir.toml   find mistakes before a restart does";
+  weir check --config weir.toml   find mistakes before a restart does
+
+Keep devices, while the gateway runs:
+  weir tenant create acme
+  weir device create acme sensor-1
+  weir credentials create acme sensor-1 --password-stdin < password
+  weir apply -f fleet.yaml        the same for many, as often as you like
+  weir export > fleet.yaml";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -54,6 +68,26 @@ enum Command {
     ///
     /// For example: curl -u "$(weir secret operator)" http://127.0.0.1:28080/v1/tenants/acme
     Secret(SecretArgs),
+    /// Create, show, change and delete tenants.
+    Tenant(TenantArgs),
+    /// Create, show, change and delete devices.
+    Device(DeviceArgs),
+    /// Create, show, change and delete what devices log in with.
+    Credentials(CredentialsArgs),
+    /// Make tenants, devices and credentials be as a file says.
+    ///
+    /// It can be applied again and again: only what differs is written, and what changed is printed.
+    /// The exit status is not 0 if anything could not be applied; the rest is then applied nevertheless.
+    Apply(ApplyArgs),
+    /// Write tenants, devices and credentials to a file that can be applied.
+    Export(ExportArgs),
+    /// Print what makes a shell complete these commands.
+    ///
+    /// For example: weir completion bash > /etc/bash_completion.d/weir
+    Completion {
+        /// Which shell.
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +123,17 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check(&args),
         Command::Secret(args) => secret(&args),
+        Command::Tenant(args) => operator::run(tenant::run(args)),
+        Command::Device(args) => operator::run(device::run(args)),
+        Command::Credentials(args) => operator::run(credentials::run(args)),
+        Command::Apply(args) => operator::run(fleet::apply::run(args)),
+        Command::Export(args) => operator::run(fleet::export::run(args)),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
+            std::io::stdout().write_all(&script)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -163,8 +208,6 @@ pub(crate) fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -93,11 +93,12 @@ impl Health {
     /// # Errors
     /// If the address is not allowed or not to be had.
     pub async fn build(config: &HealthConfig, metrics: Metrics) -> Result<Self, BindError> {
-        let address = SocketAddr::new(config.bind, config.port);
         let bind = Bind {
             name: "health",
-            address,
+            ip: config.bind,
+            plain: Some(config.port),
             allow_insecure: config.allow_insecure,
+            tls: None,
         };
         let listener = Listener::bind(bind).await?;
         let phase = SharedPhase(Arc::new(AtomicU8::new(Phase::Starting as u8)));

@@ -3,7 +3,8 @@
 //! Read [`app`] first: it builds the parts in the order they need each other and runs them. Around
 //! it:
 //!
-//! * [`cli`]: the commands (`serve`, `demo`, `check`, `secret`) and their help.
+//! * [`cli`]: the commands and their help.
+//! * `operator`: those that keep tenants, devices and credentials in a running gateway.
 //! * [`config`]: one TOML file, every key also an environment variable, mistakes told with their line.
 //! * [`secrets`]: the accounts made at the first start.
 //! * [`health`]: liveness, readiness and the metrics page.
@@ -12,10 +13,12 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+mod certificates;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod health;
 mod limits;
 mod logging;
+mod operator;
 pub mod secrets;

@@ -1,5 +1,7 @@
 //! Devices: `reqwest` over HTTP, `rumqttc` over MQTT 3.1.1 and 5.
 
+use std::net::SocketAddr;
+
 use reqwest::RequestBuilder;
 use rumqttc::v5;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -33,13 +35,39 @@ pub(crate) enum MqttDevice {
 /// Messages a device may have in flight.
 const IN_FLIGHT: u16 = 50;
 
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was closed without a word.
+    Closed,
+    /// A DISCONNECT said why.
+    Told(v5::mqttbytes::v5::DisconnectReasonCode),
+}
+
 impl MqttDevice {
     /// Connects with MQTT 3.1.1.
     pub(crate) async fn v3(gateway: &Gateway, device: &Device) -> Result<Self, String> {
-        let address = gateway.address("mqtt");
+        let login = Some((&*device.username, &*device.password));
+        Self::v3_at(gateway.address("mqtt"), &device.id, login).await
+    }
+
+    /// Connects with MQTT 5.
+    pub(crate) async fn v5(gateway: &Gateway, device: &Device) -> Result<Self, String> {
+        let login = Some((&*device.username, &*device.password));
+        Self::v5_at(gateway.address("mqtt"), &device.id, login).await
+    }
+
+    /// Connects with MQTT 3.1.1 somewhere, with user name and password or without.
+    pub(crate) async fn v3_at(
+        address: SocketAddr,
+        client_id: &str,
+        login: Option<(&str, &str)>,
+    ) -> Result<Self, String> {
         let mut options =
-            rumqttc::MqttOptions::new(&device.id, address.ip().to_string(), address.port());
-        options.set_credentials(&device.username, &device.password);
+            rumqttc::MqttOptions::new(client_id, address.ip().to_string(), address.port());
+        if let Some((username, password)) = login {
+            options.set_credentials(username, password);
+        }
         options.set_inflight(IN_FLIGHT);
         let (client, mut events) = rumqttc::AsyncClient::new(options, 100);
         match events.poll().await {
@@ -48,16 +76,41 @@ impl MqttDevice {
         }
     }
 
-    /// Connects with MQTT 5.
-    pub(crate) async fn v5(gateway: &Gateway, device: &Device) -> Result<Self, String> {
-        let address = gateway.address("mqtt");
-        let mut options =
-            v5::MqttOptions::new(&device.id, address.ip().to_string(), address.port());
-        options.set_credentials(&device.username, &device.password);
+    /// Connects with MQTT 5 somewhere, with user name and password or without.
+    pub(crate) async fn v5_at(
+        address: SocketAddr,
+        client_id: &str,
+        login: Option<(&str, &str)>,
+    ) -> Result<Self, String> {
+        let mut options = v5::MqttOptions::new(client_id, address.ip().to_string(), address.port());
+        if let Some((username, password)) = login {
+            options.set_credentials(username, password);
+        }
         let (client, mut events) = v5::AsyncClient::new(options, 100);
         match events.poll().await {
             Ok(_) => Ok(Self::V5(client, Box::new(events))),
             Err(error) => Err(format!("{error:?}")),
+        }
+    }
+
+    /// Waits for the end of the connection.
+    pub(crate) async fn end(&mut self) -> End {
+        loop {
+            match self {
+                Self::V3(_, events) => {
+                    if events.poll().await.is_err() {
+                        return End::Closed;
+                    }
+                }
+                Self::V5(_, events) => match events.poll().await {
+                    Ok(_) => {}
+                    Err(v5::ConnectionError::MqttState(v5::StateError::ServerDisconnect {
+                        reason_code,
+                        ..
+                    })) => return End::Told(reason_code),
+                    Err(_) => return End::Closed,
+                },
+            }
         }
     }
 
@@ -168,7 +221,8 @@ pub(crate) async fn mqtt_socket(gateway: &Gateway, device: &Device) -> TcpStream
     stream
 }
 
-fn connect_packet(level: u8, username: Option<&str>, password: Option<&str>) -> Vec<u8> {
+/// A CONNECT packet.
+pub(crate) fn connect_packet(level: u8, username: Option<&str>, password: Option<&str>) -> Vec<u8> {
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level];
     let flags = 2 | u8::from(username.is_some()) << 7 | u8::from(password.is_some()) << 6;
     body.extend([flags, 0, 60]);

@@ -1,6 +1,7 @@
 //! What the stories are told with.
 
 mod application;
+mod certificates;
 mod device;
 mod gateway;
 mod metrics;
@@ -9,7 +10,10 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use application::{Application, property, symbol_annotation};
-pub(crate) use device::{Answer, MqttDevice, basic, mqtt_connect, mqtt_socket};
+pub(crate) use certificates::{Authority, Identity, TlsGateway, Visitor, subject};
+pub(crate) use device::{
+    Answer, End, MqttDevice, basic, connect_packet, mqtt_connect, mqtt_socket,
+};
 pub(crate) use gateway::{Device, Gateway};
 pub(crate) use metrics::Series;
 

@@ -106,7 +106,7 @@ impl Config {
         mistakes.sort_by_key(|(key, _)| file.find(key).is_none());
         match mistakes.into_iter().next() {
             None => Ok(config),
-            Some((key, message)) => Err(file.wrong_value(key, message)),
+            Some((key, message)) => Err(file.wrong_value(&key, message)),
         }
     }
 }
@@ -262,7 +262,7 @@ mod tests {
             ("[http]\nport = 1883\n", "weir.toml, line"),
             (
                 "[registry]\nurl = \"postgres://x\"\n",
-                "weir.toml, line 2: registry.url: must begin with sqlite:",
+                "weir.toml, line 2: registry.url: must begin with sqlite: or postgres:",
             ),
             (
                 "[log]\nfilter = \"inf\"\n",

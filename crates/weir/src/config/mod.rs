@@ -5,6 +5,7 @@
 //! that Kubernetes sets for a Service called `weir-http`.) Unknown keys are errors, and a mistake is
 //! told with its line. The reference in `docs/configuration.md` is generated from these structs.
 
+mod listeners;
 mod load;
 mod reference;
 
@@ -19,6 +20,7 @@ use weir_northbound_amqp::AmqpConfig;
 
 use crate::health::HealthConfig;
 
+pub use listeners::TlsConfig;
 pub use load::ConfigError;
 pub use reference::reference;
 
@@ -43,6 +45,9 @@ pub struct Config {
     pub accounts: AccountsConfig,
     /// The device registry.
     pub registry: RegistryConfig,
+    /// The certificate of all listeners with TLS; with one, each opens its `tls_port` too. The files
+    /// are looked at every few seconds, and what has changed holds for new connections.
+    pub tls: TlsConfig,
     /// The HTTP adapter.
     pub http: HttpConfig,
     /// The MQTT adapter.
@@ -122,8 +127,11 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryConfig {
-    /// Where it is stored, as `sqlite:PATH`; if left out, `registry.db` in the data folder.
-    pub url: Option<String>,
+    /// Where it is stored: `sqlite:PATH`, or `postgres://USER:PASSWORD@HOST/DATABASE` for a server
+    /// that several gateways share. If left out, `registry.db` in the data folder.
+    pub url: Option<Secret>,
+    /// Devices that a tenant may have which has no limit of its own; 0 means any number.
+    pub max_devices_per_tenant: u64,
 }
 
 /// The side of the back-end applications.
@@ -144,6 +152,7 @@ impl Default for Config {
             log: LogConfig::default(),
             accounts: AccountsConfig::default(),
             registry: RegistryConfig::default(),
+            tls: TlsConfig::default(),
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             northbound: NorthboundConfig::default(),
@@ -165,23 +174,25 @@ impl Default for LogConfig {
 impl Config {
     /// The registry's URL, also if none is configured.
     pub fn registry_url(&self) -> String {
-        match self.registry.url.as_deref() {
+        match self.registry.url.as_ref().map(Secret::reveal) {
             None => {
                 let path = self.data_dir.join("registry.db");
                 format!("sqlite://{}?mode=rwc", path.display())
             }
-            // A database that is not there yet is made.
-            Some(url) if url.contains('?') => url.to_owned(),
-            Some(url) => format!("{url}?mode=rwc"),
+            // A database file that is not there yet is made.
+            Some(url) if url.starts_with("sqlite:") && !url.contains('?') => {
+                format!("{url}?mode=rwc")
+            }
+            Some(url) => url.to_owned(),
         }
     }
 
     /// What is wrong although each value by itself can be read: key and message.
-    pub(crate) fn mistakes(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
-        let mut check = |key, is_right: bool, message: &str| {
+        let mut check = |key: &str, is_right: bool, message: &str| {
             if !is_right {
-                mistakes.push((key, message.to_owned()));
+                mistakes.push((key.to_owned(), message.to_owned()));
             }
         };
         check(
@@ -222,11 +233,13 @@ impl Config {
             is_log_filter(&self.log.filter),
             "is not a level or a list of levels per part",
         );
-        let url = self.registry.url.as_deref().unwrap_or("sqlite:");
+        let url = self.registry_url();
         check(
             "registry.url",
-            url.starts_with("sqlite:"),
-            "must begin with sqlite:",
+            ["sqlite:", "postgres:", "postgresql:"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme)),
+            "must begin with sqlite: or postgres:",
         );
         let accounts = [
             ("accounts.application", &self.accounts.application),
@@ -249,61 +262,7 @@ impl Config {
                 "password_hash is not a bcrypt hash",
             );
         }
-        let ports = [
-            ("http.port", self.http.port, self.http.enabled),
-            ("mqtt.port", self.mqtt.port, self.mqtt.enabled),
-            ("northbound.amqp.port", amqp.port, true),
-            ("health.port", self.health.port, true),
-            (
-                "management.port",
-                self.management.port,
-                self.management.enabled,
-            ),
-        ];
-        for (index, (key, port, enabled)) in ports.iter().enumerate() {
-            let is_same = |other: &&(&str, u16, bool)| other.1 == *port && other.2 && *enabled;
-            if let Some((other, ..)) = ports[..index].iter().find(is_same).filter(|_| *port != 0) {
-                mistakes.push((key, format!("{port} is also {other}")));
-                mistakes.push((other, format!("{port} is also {key}")));
-            }
-        }
-        let listeners = [
-            (
-                "http",
-                self.http.bind,
-                self.http.allow_insecure || !self.http.enabled,
-            ),
-            (
-                "mqtt",
-                self.mqtt.bind,
-                self.mqtt.allow_insecure || !self.mqtt.enabled,
-            ),
-            ("northbound.amqp", amqp.bind, amqp.allow_insecure),
-            ("health", self.health.bind, self.health.allow_insecure),
-            (
-                "management",
-                self.management.bind,
-                self.management.allow_insecure || !self.management.enabled,
-            ),
-        ];
-        for (name, bind, is_allowed) in listeners {
-            if !bind.is_loopback() && !is_allowed {
-                let key = match name {
-                    "http" => "http.bind",
-                    "mqtt" => "mqtt.bind",
-                    "northbound.amqp" => "northbound.amqp.bind",
-                    "health" => "health.bind",
-                    _ => "management.bind",
-                };
-                mistakes.push((
-                    key,
-                    format!(
-                        "{bind} can be reached by other hosts, and the listener has no TLS; set \
-                         {name}.allow_insecure = true if that is meant"
-                    ),
-                ));
-            }
-        }
+        mistakes.extend(listeners::mistakes(self));
         mistakes
     }
 }

@@ -48,6 +48,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("weir-demo-").tempdir()?;
     let mut config = Config::load(None, std::env::vars())?;
     config.data_dir = folder.path().to_owned();
+    config.without_tls();
     if config.log.filter == "info" {
         // The demonstration's own words are what is to be read; refusals are still logged.
         "warn,weir_core=info".clone_into(&mut config.log.filter);

@@ -1,0 +1,58 @@
+//! The certificates of the listeners with TLS: each pair of files is read and watched once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weir_listener::{Tls, TlsError, TlsFiles};
+
+use crate::config::TlsConfig;
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// What was loaded so far.
+#[derive(Debug)]
+pub(crate) struct Certificates<'a> {
+    config: &'a TlsConfig,
+    loaded: Vec<(TlsFiles, Tls)>,
+}
+
+impl<'a> Certificates<'a> {
+    pub(crate) fn new(config: &'a TlsConfig) -> Self {
+        Self {
+            config,
+            loaded: Vec::new(),
+        }
+    }
+
+    /// The certificate of a listener that may have files of its own; `None` if there is none.
+    pub(crate) fn load(
+        &mut self,
+        own_certificate: Option<&Path>,
+        own_key: Option<&Path>,
+    ) -> Result<Option<Tls>, TlsError> {
+        let Some(files) = self.config.files(own_certificate, own_key) else {
+            return Ok(None);
+        };
+        if let Some((_, tls)) = self.loaded.iter().find(|(known, _)| *known == files) {
+            return Ok(Some(tls.clone()));
+        }
+        let tls = Tls::load(files.clone())?;
+        self.loaded.push((files, tls.clone()));
+        Ok(Some(tls))
+    }
+
+    /// All that were loaded.
+    pub(crate) fn into_loaded(self) -> Vec<Tls> {
+        self.loaded.into_iter().map(|(_, tls)| tls).collect()
+    }
+}
+
+/// Keeps looking at their files until `stop` is cancelled.
+pub(crate) fn watch(certificates: Vec<Tls>, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    for tls in certificates {
+        tasks.spawn(tls.watch(INTERVAL, stop.clone()));
+    }
+}
