@@ -54,7 +54,11 @@ demo: build
 # Measure the gateway beside mosquitto, which is installed if it is missing
 bench *arguments: build
     PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || interop/install mosquitto
-    cargo run --release -p weir-bench -- "$@"
+    cargo run --release -p weir-bench -- messages "$@"
+
+# Measure the registry: look-ups, provisioning, imports
+bench-registry *arguments: build
+    cargo run --release -p weir-bench -- registry "$@"
 
 # Print what the AMQP engine's hot paths cost, each by itself
 engine-figures:

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::Subject;
 use crate::devices::{Target, packet};
+use crate::messages::Subject;
 use crate::process::Server;
 
 pub(crate) struct Mosquitto {

@@ -1,30 +1,23 @@
 //! The gateway, and an AMQP 1.0 consumer that settles at once.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Context as TaskContext;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weir_amqp_engine::{AttachRequest, ClientSasl, Config, Connection, Event, Outcome};
 use weir_amqp_transport::{Peer, drive};
 
-use crate::Subject;
 use crate::devices::Target;
+use crate::gateway::Gateway;
+use crate::messages::Subject;
 use crate::process::Server;
 
 const DEVICES: usize = 50;
@@ -32,53 +25,28 @@ const CREDIT: u32 = 2000;
 const TENANT: &str = "bench";
 
 pub(crate) struct Weir {
-    server: Server,
+    gateway: Gateway,
     mqtt: SocketAddr,
     delivered: Arc<AtomicU64>,
-    _folder: TempDir,
 }
 
 /// Starts the gateway, registers the devices and attaches the consumer.
 pub(crate) async fn start(binary: &Path, workers: usize) -> anyhow::Result<Weir> {
-    let folder = tempfile::tempdir()?;
-    let binary = binary.canonicalize().with_context(|| {
-        format!(
-            "{} is not there; build it with cargo build --release",
-            binary.display()
-        )
-    })?;
-    let mut command = Command::new(binary);
-    command
-        .arg("serve")
-        .current_dir(folder.path())
-        .env("WEIR__LOG__FORMAT", "json")
-        .env("WEIR__WORKERS", workers.to_string())
-        .stderr(Stdio::piped());
-    for section in ["HTTP", "MQTT", "MANAGEMENT", "HEALTH", "NORTHBOUND__AMQP"] {
-        command.env(format!("WEIR__{section}__PORT"), "0");
+    let gateway = Gateway::start(binary, workers)?;
+    let api = gateway.api()?;
+    api.call(Method::POST, &format!("tenants/{TENANT}"), json!({}))
+        .await?;
+    for number in 0..DEVICES {
+        api.provision(TENANT, &format!("device-{number}")).await?;
     }
-    let mut server = Server::start(&mut command)?;
-    let addresses = addresses(&mut server)?;
-    let address = |name: &str| addresses.get(name).copied().context("not listening");
-    let credentials = std::fs::read_to_string(folder.path().join("weir-data/credentials"))?;
-    let credentials: toml::Table = credentials.parse()?;
-    let login = |account: &str| -> Option<(String, String)> {
-        let part = |name| Some(credentials.get(account)?.get(name)?.as_str()?.to_owned());
-        Some((part("username")?, part("password")?))
-    };
-    provision(
-        address("management")?,
-        &login("operator").context("operator")?,
-    )
-    .await?;
     let delivered = Arc::new(AtomicU64::new(0));
-    let application = login("application").context("application")?;
-    consume(address("northbound.amqp")?, application, delivered.clone()).await?;
+    let application = gateway.login("application")?;
+    let northbound = gateway.address("northbound.amqp")?;
+    consume(northbound, application, delivered.clone()).await?;
     Ok(Weir {
-        server,
-        mqtt: address("mqtt")?,
+        mqtt: gateway.address("mqtt")?,
+        gateway,
         delivered,
-        _folder: folder,
     })
 }
 
@@ -88,7 +56,7 @@ impl Subject for Weir {
     }
 
     fn server(&self) -> &Server {
-        &self.server
+        &self.gateway.server
     }
 
     fn devices(&self) -> Target {
@@ -102,55 +70,6 @@ impl Subject for Weir {
     fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
-}
-
-/// Reads the real ports from the log.
-fn addresses(server: &mut Server) -> anyhow::Result<BTreeMap<String, SocketAddr>> {
-    let stderr = server.child().stderr.take().context("no log")?;
-    let mut lines = BufReader::new(stderr).lines();
-    let mut addresses = BTreeMap::new();
-    while addresses.len() < 5 {
-        let Some(line) = lines.next() else {
-            bail!("the gateway did not start")
-        };
-        let event: Value = serde_json::from_str(&line?)?;
-        if let (Some(name), Some(address)) = (event["listener"].as_str(), event["address"].as_str())
-        {
-            addresses.insert(name.to_owned(), address.parse()?);
-        }
-    }
-    // The log goes on; somebody has to read it.
-    std::thread::spawn(move || lines.for_each(drop));
-    Ok(addresses)
-}
-
-async fn provision(api: SocketAddr, operator: &(String, String)) -> anyhow::Result<()> {
-    let client = reqwest::Client::new();
-    let call = async |method: Method, path: String, body: Value| {
-        let request = client.request(method, format!("http://{api}/v1/{path}"));
-        let answer = request
-            .basic_auth(&operator.0, Some(&operator.1))
-            .json(&body)
-            .send()
-            .await?;
-        ensure!(answer.status().is_success(), "{path}: {}", answer.status());
-        Ok(())
-    };
-    call(Method::POST, format!("tenants/{TENANT}"), json!({})).await?;
-    let hash = STANDARD.encode(Sha256::digest("password"));
-    for number in 0..DEVICES {
-        let id = format!("device-{number}");
-        call(Method::POST, format!("devices/{TENANT}/{id}"), json!({})).await?;
-        let secrets = json!([{"hash-function": "sha-256", "pwd-hash": hash}]);
-        let credentials = json!([{"type": "hashed-password", "auth-id": id, "secrets": secrets}]);
-        call(
-            Method::PUT,
-            format!("credentials/{TENANT}/{id}"),
-            credentials,
-        )
-        .await?;
-    }
-    Ok(())
 }
 
 /// Settles every message in the moment it arrives: what is measured is the gateway.

@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use weir_registry::{
     ChangeError, CreateDeviceError, CreateTenantError, ReadError, SetCredentialsError, Unavailable,
-    Version,
+    UpdateTenantError, Version,
 };
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// 201 for a new object.
 pub(crate) fn created(collection: &str, id: &str, version: &Version) -> Response {
@@ -30,6 +30,11 @@ pub(crate) fn found(object: &impl Serialize, version: &Version) -> Response {
     response
 }
 
+/// 200 with a page of objects, which has no version.
+pub(crate) fn page(objects: &impl Serialize) -> Response {
+    json(StatusCode::OK, objects)
+}
+
 /// 204 for a replaced object.
 pub(crate) fn replaced(version: &Version) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -40,6 +45,12 @@ pub(crate) fn replaced(version: &Version) -> Response {
 /// 204 for a removed object.
 pub(crate) fn removed() -> Response {
     StatusCode::NO_CONTENT.into_response()
+}
+
+/// 404 for a path that leads nowhere, for whoever sees it in a browser.
+pub(crate) fn no_such_route() -> Response {
+    let page = "<html><body><h1>Resource not found</h1></body></html>";
+    (StatusCode::NOT_FOUND, Html(page)).into_response()
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -77,10 +88,6 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized")
     }
 
-    pub(crate) fn no_such_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no such resource")
-    }
-
     pub(crate) fn no_such_verb() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
     }
@@ -101,6 +108,10 @@ impl Failure {
 
     fn not_found(what: &'static str) -> Self {
         Self::new(StatusCode::NOT_FOUND, what)
+    }
+
+    fn forbidden(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, text)
     }
 
     fn conflict(text: impl Into<Cow<'static, str>>) -> Self {
@@ -137,7 +148,19 @@ impl From<CreateTenantError> for Failure {
     fn from(error: CreateTenantError) -> Self {
         match error {
             CreateTenantError::Exists => Self::conflict("tenant exists already"),
+            CreateTenantError::Clash(clash) => Self::conflict(clash.to_string()),
             CreateTenantError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<UpdateTenantError> for Failure {
+    fn from(error: UpdateTenantError) -> Self {
+        match error {
+            UpdateTenantError::NotFound => Self::not_found("no such tenant"),
+            UpdateTenantError::VersionMismatch => Self::other_version(),
+            UpdateTenantError::Clash(clash) => Self::conflict(clash.to_string()),
+            UpdateTenantError::Unavailable(error) => error.into(),
         }
     }
 }
@@ -146,6 +169,7 @@ impl From<CreateDeviceError> for Failure {
     fn from(error: CreateDeviceError) -> Self {
         match error {
             CreateDeviceError::TenantUnknown => Self::not_found("no such tenant"),
+            CreateDeviceError::LimitReached => Self::forbidden(error.to_string()),
             CreateDeviceError::Exists => Self::conflict("device exists already"),
             CreateDeviceError::Unavailable(error) => error.into(),
         }
@@ -176,6 +200,7 @@ impl From<SetCredentialsError> for Failure {
         match error {
             SetCredentialsError::NotFound => Self::not_found("no such device"),
             SetCredentialsError::VersionMismatch => Self::other_version(),
+            SetCredentialsError::LimitReached(_) => Self::forbidden(error.to_string()),
             SetCredentialsError::AuthIdTaken { .. } => Self::conflict(error.to_string()),
             SetCredentialsError::SecretUnknown { .. }
             | SetCredentialsError::SecretWithoutHash { .. } => Self::bad_request(error.to_string()),

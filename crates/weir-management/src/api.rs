@@ -12,15 +12,17 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use weir_core::{Accounts, LogLimit, Role, shorten};
 use weir_registry::SqlRegistry;
 
-use crate::answer::Failure;
-use crate::secret::Hasher;
-use crate::{ManagementConfig, credentials, devices, tenants};
+use crate::answer::{Failure, no_such_route};
+use crate::hasher::Hasher;
+use crate::request::Operator;
+use crate::rules::password::HashRules;
+use crate::{ManagementConfig, credentials, devices, openapi, search, tenants};
 
 /// Refused operators are told a few times a second; a guesser must not fill the disk.
 static REFUSED: LogLimit = LogLimit::new();
@@ -29,6 +31,7 @@ static REFUSED: LogLimit = LogLimit::new();
 pub(crate) struct Api {
     pub(crate) registry: SqlRegistry,
     pub(crate) hasher: Hasher,
+    pub(crate) hashes: HashRules,
     pub(crate) max_payload_size: usize,
     accounts: Arc<Accounts>,
     allowed_origin: Option<HeaderValue>,
@@ -43,6 +46,7 @@ pub(crate) fn router(
     let api = Arc::new(Api {
         registry,
         hasher: Hasher::new(config.bcrypt_cost),
+        hashes: config.hash_rules(),
         max_payload_size: config.max_payload_size,
         accounts,
         allowed_origin: HeaderValue::from_str(&config.cors_allowed_origin).ok(),
@@ -51,6 +55,9 @@ pub(crate) fn router(
         .post(tenants::create)
         .put(tenants::update)
         .delete(tenants::delete);
+    let devices = get(search::devices)
+        .post(devices::create_any)
+        .delete(devices::delete_all);
     let device = get(devices::read)
         .post(devices::create)
         .put(devices::update)
@@ -62,16 +69,13 @@ pub(crate) fn router(
     Router::new()
         .route(
             "/v1/tenants",
-            with_options(post(tenants::create_any), "POST"),
+            with_options(get(search::tenants).post(tenants::create_any), "POST"),
         )
         .route(
             "/v1/tenants/{tenant}",
             with_options(tenant, "POST, GET, PUT, DELETE"),
         )
-        .route(
-            "/v1/devices/{tenant}",
-            with_options(post(devices::create_any), "POST"),
-        )
+        .route("/v1/devices/{tenant}", with_options(devices, "POST"))
         .route(
             "/v1/devices/{tenant}/{device}",
             with_options(device, "POST, GET, PUT, DELETE"),
@@ -80,19 +84,22 @@ pub(crate) fn router(
             "/v1/credentials/{tenant}/{device}",
             with_options(set, "GET, PUT"),
         )
+        .route("/v1/openapi.json", with_options(get(openapi::read), "GET"))
         .method_not_allowed_fallback(|| async { Failure::no_such_verb() })
         .route_layer(middleware::from_fn_with_state(api.clone(), guard))
-        .fallback(|| async { Failure::no_such_route() })
+        .fallback(|| async { no_such_route() })
         .with_state(api)
 }
 
 /// Lets operators through, and browsers' questions whether they may ask, which carry no password.
-async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let is_cross_origin = request.headers().contains_key(ORIGIN);
     let mut response = if request.method() == Method::OPTIONS {
         next.run(request).await
     } else if let Some(operator) = authenticate(&api.accounts, request.headers()).await {
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
+        let extensions = request.extensions_mut();
+        extensions.insert(Operator(operator.as_str().into()));
         let response = next.run(request).await;
         if !verb.is_safe() {
             let status = response.status();

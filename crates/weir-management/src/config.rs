@@ -1,10 +1,14 @@
 //! The configuration of the management API.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use weir_core::HashFunction;
+
+use crate::rules::password::HashRules;
 
 /// The lowest and the highest cost bcrypt is used with here: below, its own limit; above, a single
 /// check would take longer than five seconds.
@@ -23,6 +27,15 @@ pub struct ManagementConfig {
     /// Whether to listen without TLS on an address that other hosts can reach. Passwords then cross
     /// the network in the clear. Default: false.
     pub allow_insecure: bool,
+    /// Whether the port without TLS is open; if not, a certificate is needed. Default: true.
+    pub plain: bool,
+    /// TCP port with TLS, 0 to 65535; 0 takes a free one. It is open if there is a certificate.
+    /// Default: 28443.
+    pub tls_port: u16,
+    /// Certificate chain of this listener alone, PEM; instead of `tls.certificate`.
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key that belongs to `tls_certificate`, PEM.
+    pub tls_key: Option<PathBuf>,
     /// The largest request body accepted, in bytes. Default: 16000.
     pub max_payload_size: usize,
     /// The cost with which passwords are hashed, and the highest cost of bcrypt hashes accepted, 4 to
@@ -30,6 +43,9 @@ pub struct ManagementConfig {
     #[serde(deserialize_with = "bcrypt_cost")]
     #[schemars(range(min = 4, max = 16))]
     pub bcrypt_cost: u32,
+    /// The functions with which passwords may be hashed that are given as a hash: `sha-256`, `sha-512`,
+    /// `bcrypt`. Passwords given as they are do not need one. Default: all three.
+    pub hash_algorithms: Vec<HashAlgorithm>,
     /// The web origin whose pages may use the API, for example `https://console.example.com`; `*`
     /// allows any. Default: `*`.
     pub cors_allowed_origin: String,
@@ -42,9 +58,53 @@ impl Default for ManagementConfig {
             bind: Ipv4Addr::LOCALHOST.into(),
             port: 28080,
             allow_insecure: false,
+            plain: true,
+            tls_port: 28443,
+            tls_certificate: None,
+            tls_key: None,
             max_payload_size: 16_000,
             bcrypt_cost: 10,
+            hash_algorithms: HashAlgorithm::ALL.to_vec(),
             cors_allowed_origin: "*".to_owned(),
+        }
+    }
+}
+
+impl ManagementConfig {
+    pub(crate) fn hash_rules(&self) -> HashRules {
+        let functions = self.hash_algorithms.iter().copied();
+        HashRules {
+            max_cost: self.bcrypt_cost,
+            functions: functions.map(HashFunction::from).collect(),
+        }
+    }
+}
+
+/// A function with which a password may have been hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HashAlgorithm {
+    /// SHA-256 over salt and password.
+    #[serde(rename = "sha-256")]
+    Sha256,
+    /// SHA-512 over salt and password.
+    #[serde(rename = "sha-512")]
+    Sha512,
+    /// bcrypt, version 2a.
+    #[serde(rename = "bcrypt")]
+    Bcrypt,
+}
+
+impl HashAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha512, Self::Bcrypt];
+}
+
+impl From<HashAlgorithm> for HashFunction {
+    fn from(algorithm: HashAlgorithm) -> Self {
+        match algorithm {
+            HashAlgorithm::Sha256 => Self::Sha256,
+            HashAlgorithm::Sha512 => Self::Sha512,
+            HashAlgorithm::Bcrypt => Self::Bcrypt,
         }
     }
 }
@@ -74,6 +134,7 @@ mod tests {
             json!({"prot": 1}),
             json!({"bcrypt_cost": 3}),
             json!({"bcrypt_cost": 17}),
+            json!({"hash_algorithms": ["md5"]}),
         ] {
             assert!(config(bad.clone()).is_err(), "{bad}");
         }

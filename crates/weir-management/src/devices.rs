@@ -2,41 +2,47 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use weir_core::{DeviceId, TenantId};
 
-use crate::answer::{Failure, created, found, removed, replaced};
+use crate::answer::{self, Failure, found, removed, replaced};
 use crate::api::Api;
-use crate::object;
-use crate::request::{DevicePath, Expected, JsonBody, TenantPath};
+use crate::request::{DevicePath, Expected, JsonBody, Operator, TenantPath};
+use crate::rules::device::device;
 
 pub(crate) async fn create_any(
     State(api): State<Arc<Api>>,
     TenantPath(tenant): TenantPath,
+    Extension(operator): Extension<Operator>,
     body: JsonBody,
 ) -> Result<Response, Failure> {
-    insert(&api, &tenant, None, body).await
+    insert(&api, &operator, &tenant, None, body).await
 }
 
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     DevicePath(tenant, id): DevicePath,
+    Extension(operator): Extension<Operator>,
     body: JsonBody,
 ) -> Result<Response, Failure> {
-    insert(&api, &tenant, Some(id), body).await
+    insert(&api, &operator, &tenant, Some(id), body).await
 }
 
 async fn insert(
     api: &Api,
+    Operator(operator): &Operator,
     tenant: &TenantId,
     id: Option<DeviceId>,
     body: JsonBody,
 ) -> Result<Response, Failure> {
-    let device = object::device(body.0.as_deref())?;
-    let (id, version) = api.registry.create_device(tenant, id, device).await?;
+    let device = device(body.0.as_deref())?;
+    let created = api
+        .registry
+        .create_device(tenant, id, device, Some(operator));
+    let (id, version) = created.await?;
     let collection = format!("devices/{tenant}");
-    Ok(created(&collection, id.as_str(), &version))
+    Ok(answer::created(&collection, id.as_str(), &version))
 }
 
 pub(crate) async fn read(
@@ -51,11 +57,14 @@ pub(crate) async fn update(
     State(api): State<Arc<Api>>,
     DevicePath(tenant, id): DevicePath,
     Expected(expected): Expected,
+    Extension(Operator(operator)): Extension<Operator>,
     body: JsonBody,
 ) -> Result<Response, Failure> {
-    let device = object::device(Some(&body.required()?))?;
+    let device = device(Some(&body.required()?))?;
     let expected = expected.as_ref();
-    let changed = api.registry.update_device(&tenant, &id, device, expected);
+    let changed = api
+        .registry
+        .update_device(&tenant, &id, device, expected, Some(&operator));
     Ok(replaced(&changed.await?))
 }
 
@@ -66,5 +75,14 @@ pub(crate) async fn delete(
 ) -> Result<Response, Failure> {
     let expected = expected.as_ref();
     api.registry.delete_device(&tenant, &id, expected).await?;
+    Ok(removed())
+}
+
+/// Removes whatever devices there are, also where their tenant is gone.
+pub(crate) async fn delete_all(
+    State(api): State<Arc<Api>>,
+    TenantPath(tenant): TenantPath,
+) -> Result<Response, Failure> {
+    api.registry.delete_devices(&tenant).await?;
     Ok(removed())
 }

@@ -5,8 +5,13 @@
 //! * `api.rs` has the routes and what is done for each request whatever its route: who asks (HTTP
 //!   Basic, operators only), which other origins may (CORS).
 //! * `tenants.rs`, `devices.rs` and `credentials.rs` have a function per verb. They take a request
-//!   apart with `request.rs`, parse objects and check their rules with `object.rs` and `secret.rs`,
-//!   call `weir_registry::SqlRegistry`, and answer with `answer.rs`.
+//!   apart with `request.rs`, have its body parsed by `rules/`, call `weir_registry::SqlRegistry`, and
+//!   answer with `answer.rs`.
+//! * `search.rs` reads what is asked of collections: filters, order, page.
+//! * `rules/` has a file per kind of object: from what an operator sends to what is stored, or the rule
+//!   that was broken. `object.rs` has what they share; by it an error names a member by its path and
+//!   never quotes a value. `hasher.rs` hashes passwords.
+//! * `openapi.rs` serves the description of all this for programs.
 //!
 //! Passwords are hashed before anything else sees them and never shown. The crate stores nothing.
 
@@ -17,9 +22,12 @@ mod api;
 mod config;
 mod credentials;
 mod devices;
+mod hasher;
 mod object;
+mod openapi;
 mod request;
-mod secret;
+mod rules;
+mod search;
 mod server;
 mod tenants;
 
@@ -30,10 +38,10 @@ use std::time::Duration;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Accounts, ConnectionBudget};
-use weir_listener::{Bind, BindError, Listener};
+use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
 use weir_registry::SqlRegistry;
 
-pub use config::ManagementConfig;
+pub use config::{HashAlgorithm, ManagementConfig};
 
 /// The management API, bound to its port.
 #[derive(Debug)]
@@ -43,26 +51,33 @@ pub struct Management {
 }
 
 impl Management {
-    /// Binds the port.
+    /// Binds the port, with a certificate also the one with TLS.
     ///
     /// # Errors
     /// If the address is not allowed or not to be had.
     pub async fn build(
         config: ManagementConfig,
+        tls: Option<Tls>,
         registry: SqlRegistry,
         accounts: Arc<Accounts>,
     ) -> Result<Self, BindError> {
         let bind = Bind {
             name: "management",
-            address: SocketAddr::new(config.bind, config.port),
+            ip: config.bind,
+            plain: config.plain.then_some(config.port),
             allow_insecure: config.allow_insecure,
+            tls: tls.map(|tls| TlsPort {
+                port: config.tls_port,
+                tls,
+                clients: ClientCertificates::NotRequested,
+            }),
         };
         let listener = Listener::bind(bind).await?;
         let router = api::router(&config, registry, accounts);
         Ok(Self { listener, router })
     }
 
-    /// The address it listens on, with the real port.
+    /// The address it listens on, with the real port; the plain one's if that is open.
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
     }

@@ -30,6 +30,10 @@ pub(crate) struct DevicePath(pub(crate) TenantId, pub(crate) DeviceId);
 /// The version that the object to be changed is expected to have.
 pub(crate) struct Expected(pub(crate) Option<Version>);
 
+/// The name of the operator who asks; the guard hands it on.
+#[derive(Clone)]
+pub(crate) struct Operator(pub(crate) Arc<str>);
+
 /// The JSON text in a request's body, if it has a body.
 pub(crate) struct JsonBody(pub(crate) Option<Bytes>);
 

@@ -8,9 +8,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use weir_listener::Connection;
+use weir_listener::{Connection, Stream};
 
 /// For a request's head, also for the next one's on a connection kept open.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -68,7 +67,7 @@ pub(crate) async fn serve(connection: Connection, router: Router) {
 
 /// Answers before anything is read, then lets the client's request run dry: closing a socket with
 /// unread bytes would take the answer back.
-async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
+async fn refuse(mut stream: Stream) -> std::io::Result<()> {
     stream.write_all(NO_ROOM).await?;
     stream.shutdown().await?;
     let mut unread = [0; 1024];

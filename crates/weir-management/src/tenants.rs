@@ -8,8 +8,8 @@ use weir_core::TenantId;
 
 use crate::answer::{Failure, created, found, removed, replaced};
 use crate::api::Api;
-use crate::object;
 use crate::request::{Expected, JsonBody, TenantPath};
+use crate::rules::tenant::tenant;
 
 pub(crate) async fn create_any(
     State(api): State<Arc<Api>>,
@@ -27,7 +27,7 @@ pub(crate) async fn create(
 }
 
 async fn insert(api: &Api, id: Option<TenantId>, body: JsonBody) -> Result<Response, Failure> {
-    let tenant = object::tenant(body.0.as_deref())?;
+    let tenant = tenant(body.0.as_deref())?;
     let (id, version) = api.registry.create_tenant(id, tenant).await?;
     Ok(created("tenants", id.as_str(), &version))
 }
@@ -46,7 +46,7 @@ pub(crate) async fn update(
     Expected(expected): Expected,
     body: JsonBody,
 ) -> Result<Response, Failure> {
-    let tenant = object::tenant(Some(&body.required()?))?;
+    let tenant = tenant(Some(&body.required()?))?;
     let changed = api.registry.update_tenant(&id, tenant, expected.as_ref());
     Ok(replaced(&changed.await?))
 }

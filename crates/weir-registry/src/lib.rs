@@ -2,6 +2,7 @@
 //!
 //! * [`SqlRegistry`] is both sides: what the pipeline reads (`weir_core::Registry`, see `lookup.rs`)
 //!   and what operators change (`tenant.rs`, `device.rs`, `credentials.rs`).
+//! * `search/` finds tenants and devices by their members. The database does it, each in its own SQL.
 //! * A look-up that was answered before is answered from memory, until something it depends on
 //!   changes. `cache.rs` has the rule by which nobody sees an old value after a change was answered.
 //! * A change is one transaction (`change.rs`), runs to its end even if nobody waits for it any more,

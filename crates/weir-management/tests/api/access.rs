@@ -5,7 +5,7 @@ use crate::{Given, error, header};
 #[tokio::test]
 async fn only_operators_are_let_in() {
     let given = Given::new().await;
-    given.ok("POST", "/v1/tenants/acme", None).await;
+    given.ok("POST", "/v1/tenants/{t}", None).await;
     // op:pw is the operator.
     let rows = [
         (None, 401),
@@ -19,7 +19,7 @@ async fn only_operators_are_let_in() {
         (Some("Basic"), 401),
     ];
     for (authorization, status) in rows {
-        let mut request = given.anonymous("GET", "/v1/tenants/acme");
+        let mut request = given.anonymous("GET", "/v1/tenants/{t}");
         if let Some(authorization) = authorization {
             request = request.header("Authorization", authorization);
         }
@@ -33,9 +33,9 @@ async fn only_operators_are_let_in() {
             error(response).await;
         }
     }
-    let refused = given.anonymous("DELETE", "/v1/tenants/acme").send().await;
+    let refused = given.anonymous("DELETE", "/v1/tenants/{t}").send().await;
     assert_eq!(refused.unwrap().status(), 401);
-    given.get("/v1/tenants/acme").await;
+    given.get("/v1/tenants/{t}").await;
 }
 
 #[tokio::test]
@@ -43,10 +43,10 @@ async fn pages_of_other_origins_may_ask() {
     let given = Given::new().await;
     let rows = [
         ("/v1/tenants", &["POST"][..]),
-        ("/v1/tenants/acme", &["POST", "GET", "PUT", "DELETE"]),
-        ("/v1/devices/acme", &["POST"]),
-        ("/v1/devices/acme/4711", &["POST", "GET", "PUT", "DELETE"]),
-        ("/v1/credentials/acme/4711", &["GET", "PUT"]),
+        ("/v1/tenants/{t}", &["POST", "GET", "PUT", "DELETE"]),
+        ("/v1/devices/{t}", &["POST"]),
+        ("/v1/devices/{t}/4711", &["POST", "GET", "PUT", "DELETE"]),
+        ("/v1/credentials/{t}/4711", &["GET", "PUT"]),
     ];
     for (path, verbs) in rows {
         for verb in verbs {
@@ -65,12 +65,12 @@ async fn pages_of_other_origins_may_ask() {
             }
         }
     }
-    given.ok("POST", "/v1/tenants/acme", None).await;
-    let request = given.request("GET", "/v1/tenants/acme");
+    given.ok("POST", "/v1/tenants/{t}", None).await;
+    let request = given.request("GET", "/v1/tenants/{t}");
     let response = request.header("Origin", "null").send().await.unwrap();
     assert_eq!(header(&response, "access-control-allow-origin"), "*");
     assert!(header(&response, "access-control-expose-headers").contains("ETag"));
-    let response = given.ok("GET", "/v1/tenants/acme", None).await;
+    let response = given.ok("GET", "/v1/tenants/{t}", None).await;
     assert_eq!(header(&response, "access-control-allow-origin"), "");
     let unknown = given.anonymous("OPTIONS", "/v1/none").send().await;
     assert_eq!(unknown.unwrap().status(), 404);

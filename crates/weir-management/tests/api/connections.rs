@@ -10,7 +10,7 @@ use crate::Given;
 async fn without_room_there_is_a_503_at_once() {
     let given = Given::with(ManagementConfig::default(), 0).await;
     let mut raw = TcpStream::connect(given.address).await.unwrap();
-    raw.write_all(b"GET /v1/tenants/acme HTTP/1.1\r\n")
+    raw.write_all(b"GET /v1/tenants/any HTTP/1.1\r\n")
         .await
         .unwrap();
     let mut answer = String::new();
@@ -24,13 +24,7 @@ async fn a_registry_that_does_not_answer_is_a_503_without_details() {
     let given = Given::new().await;
     given.registry.close().await;
     let rows = [
-        (
-            "GET",
-            "/v1/tenants/acme",
-            "",
-            503,
-            "Temporarily unavailable",
-        ),
+        ("GET", "/v1/tenants/{t}", "", 503, "Temporarily unavailable"),
         ("POST", "/v1/tenants", "{}", 503, "Temporarily unavailable"),
     ];
     given.rows(&rows).await;
@@ -39,12 +33,12 @@ async fn a_registry_that_does_not_answer_is_a_503_without_details() {
 #[tokio::test]
 async fn the_stop_ends_idle_connections_and_answers_what_is_in_flight() {
     let given = Given::new().await;
-    given.ok("POST", "/v1/tenants/acme", None).await;
+    given.ok("POST", "/v1/tenants/{t}", None).await;
     let mut slow = TcpStream::connect(given.address).await.unwrap();
-    let head = "PUT /v1/tenants/acme HTTP/1.1\r\nHost: x\r\nAuthorization: Basic b3A6cHc=\r\n\
+    let head = "PUT /v1/tenants/{t} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic b3A6cHc=\r\n\
                 Content-Type: application/json\r\nContent-Length: 2\r\n\
                 Expect: 100-continue\r\n\r\n";
-    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(given.fill(head).as_bytes()).await.unwrap();
     // The server asks for the body, so the request is in flight.
     let mut asked = [0; 25];
     slow.read_exact(&mut asked).await.unwrap();

@@ -7,32 +7,25 @@ use weir_core::{CredentialType, PasswordVerifier, Registry as _};
 
 use crate::{Given, header, is_uuid};
 
-const SET: &str = "/v1/credentials/acme/4711";
-
-async fn given_a_device() -> Given {
-    let given = Given::new().await;
-    given.ok("POST", "/v1/tenants/acme", None).await;
-    given.ok("POST", "/v1/devices/acme/4711", None).await;
-    given
-}
+const SET: &str = "/v1/credentials/{t}/4711";
 
 impl Given {
     /// Whether the device's credential takes that password.
     async fn takes(&self, auth_id: &str, password: &str) -> bool {
         let kind = CredentialType::HashedPassword;
-        let tenant = "acme".into();
+        let tenant = self.tenant.as_str().into();
         let auth_id = auth_id.into();
         let found = self.registry.credentials(&tenant, kind, &auth_id).await;
         let now = time::OffsetDateTime::now_utc();
         PasswordVerifier::new(1)
-            .verify(&found.unwrap().secrets, password.as_bytes(), now)
+            .verify(found.unwrap().passwords(), password.as_bytes(), now)
             .await
     }
 }
 
 #[tokio::test]
 async fn passwords_are_hashed_kept_by_id_and_never_shown() {
-    let given = given_a_device().await;
+    let given = Given::with_device().await;
     let first = given.ok("GET", SET, None).await;
     assert!(is_uuid(&header(&first, ETAG)));
     assert_eq!(first.json::<Value>().await.unwrap(), json!([]));
@@ -93,7 +86,7 @@ async fn passwords_are_hashed_kept_by_id_and_never_shown() {
 
 #[tokio::test]
 async fn sets_of_credentials_that_break_a_rule() {
-    let given = given_a_device().await;
+    let given = Given::with_device().await;
     let row = |head: &str, secrets: &str| {
         format!(r#"[{{"type": "hashed-password", {head} "secrets": {secrets}}}]"#)
     };
@@ -105,25 +98,33 @@ async fn sets_of_credentials_that_break_a_rule() {
     let costly = format!(r#"[{{"hash-function": "bcrypt", "pwd-hash": "{costly}"}}]"#);
     let rows = [
         (
-            r#"[{"type": "psk", "auth-id": "a", "secrets": [{"key": "AQID"}]}]"#.into(),
-            "psk",
-        ),
-        (
-            r#"[{"type": "x509-cert", "cert": "AQID"}]"#.into(),
-            "only hashed-password",
-        ),
-        (
             r#"[{"auth-id": "a", "secrets": []}]"#.into(),
             "type: is required",
         ),
         (r#"[{"type": 1}]"#.into(), "type: a string"),
+        ("{}".into(), "a JSON array"),
+        ("5".into(), "a JSON array"),
         ("[1]".into(), "credentials[0]: "),
         (row("", good), "auth-id"),
         (row(r#""auth-id": "a b","#, good), "auth-id: "),
         (row(r#""auth-id": 5,"#, good), "auth-id: "),
-        (row(r#""auth-id": "a", "enabeld": true,"#, good), "enabeld"),
+        (row(r#""auth-id": "a:b","#, good), "auth-id: "),
+        (row(r#""auth-id": "","#, good), "auth-id: is empty"),
+        (
+            row(r#""auth-id": "a", "enabeld": true,"#, good),
+            "enabeld: ",
+        ),
+        (
+            row(r#""auth-id": "a", "enabled": 1,"#, good),
+            "enabled: a boolean",
+        ),
+        (row(r#""auth-id": "a", "ext": [],"#, good), "ext: an object"),
+        (
+            row(r#""auth-id": "a", "comment": 1,"#, good),
+            "comment: a string",
+        ),
         (row(name, "[]"), "secrets: at least one"),
-        (row(name, "[5]"), "secrets: "),
+        (row(name, "[5]"), "secrets[0]: an object"),
         (
             r#"[{"type": "hashed-password", "auth-id": "a"}]"#.into(),
             "secrets",
@@ -136,7 +137,7 @@ async fn sets_of_credentials_that_break_a_rule() {
         (row(name, "[{}]"), "pwd-plain"),
         (row(name, r#"[{"hash-function": "sha-256"}]"#), "pwd-hash"),
         (row(name, &costly), "cost of at most 5"),
-        (row(name, ids), "secrets[1]: id: "),
+        (row(name, ids), "secrets[1].id: "),
         (row(name, r#"[{"id": "1"}]"#), "no secret with id 1"),
         (
             row(name, r#"[{"id": "1", "pwd-plain": "x"}]"#),
@@ -148,15 +149,15 @@ async fn sets_of_credentials_that_break_a_rule() {
         given.rows(&[("PUT", SET, body, 400, text)]).await;
     }
     assert_eq!(given.get(SET).await, json!([]));
-    given.ok("POST", "/v1/devices/acme/4712", None).await;
+    given.ok("POST", "/v1/devices/{t}/4712", None).await;
     given.rows(&[("PUT", SET, &one, 204, "")]).await;
     given
-        .rows(&[("PUT", "/v1/credentials/acme/4712", &one, 409, "auth-id a")])
+        .rows(&[("PUT", "/v1/credentials/{t}/4712", &one, 409, "auth-id a")])
         .await;
     // The device takes its credentials along.
-    given.ok("DELETE", "/v1/devices/acme/4711", None).await;
+    given.ok("DELETE", "/v1/devices/{t}/4711", None).await;
     given.rows(&[("GET", SET, "", 404, "")]).await;
     given
-        .rows(&[("PUT", "/v1/credentials/acme/4712", &one, 204, "")])
+        .rows(&[("PUT", "/v1/credentials/{t}/4712", &one, 204, "")])
         .await;
 }

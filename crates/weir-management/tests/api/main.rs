@@ -1,12 +1,21 @@
-//! The API over a real socket, row by row of its contract.
+//! The API over a real socket, row by row of its contract: with an SQLite file, or with the database
+//! that `WEIR_TEST_POSTGRES_URL` names, which tests then share.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 mod access;
+mod anchors;
+mod certificates;
 mod connections;
 mod credentials;
+mod devices;
+mod limits;
 mod objects;
+mod openapi;
 mod requests;
+mod search;
+mod secrets;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +32,8 @@ use weir_registry::SqlRegistry;
 
 /// A management API of its own, and a client of it.
 struct Given {
+    /// A tenant's id that no other test has; `{t}` in paths and in the bodies of rows.
+    tenant: String,
     address: SocketAddr,
     client: Client,
     registry: SqlRegistry,
@@ -38,9 +49,7 @@ impl Given {
 
     async fn with(config: ManagementConfig, connections: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("registry.db");
-        let url = format!("sqlite://{}?mode=rwc", file.display());
-        let registry = SqlRegistry::open(&url).await.unwrap();
+        let registry = SqlRegistry::open(&url(&folder)).await.unwrap();
         let mut accounts = Accounts::new(PasswordVerifier::new(1));
         accounts.add(Role::Operator, "op", PasswordSecret::of_random("pw"));
         accounts.add(Role::Application, "app", PasswordSecret::of_random("pw"));
@@ -49,13 +58,14 @@ impl Given {
             bcrypt_cost: 5,
             ..config
         };
-        let built = Management::build(config, registry.clone(), Arc::new(accounts));
+        let built = Management::build(config, None, registry.clone(), Arc::new(accounts));
         let management = built.await.unwrap();
         let address = management.local_addr();
         let stop = CancellationToken::new();
         let budget = ConnectionBudget::new(connections);
         let drain = Duration::from_secs(10);
         Self {
+            tenant: unique("acme"),
             address,
             client: Client::new(),
             registry,
@@ -65,6 +75,18 @@ impl Given {
         }
     }
 
+    /// With a tenant that has a device `4711`.
+    async fn with_device() -> Self {
+        let given = Self::new().await;
+        given.ok("POST", "/v1/tenants/{t}", None).await;
+        given.ok("POST", "/v1/devices/{t}/4711", None).await;
+        given
+    }
+
+    fn fill(&self, text: &str) -> String {
+        text.replace("{t}", &self.tenant)
+    }
+
     /// A request of the operator.
     fn request(&self, verb: &str, path: &str) -> RequestBuilder {
         self.anonymous(verb, path)
@@ -72,7 +94,7 @@ impl Given {
     }
 
     fn anonymous(&self, verb: &str, path: &str) -> RequestBuilder {
-        let url = format!("http://{}{path}", self.address);
+        let url = format!("http://{}{}", self.address, self.fill(path));
         self.client
             .request(Method::from_bytes(verb.as_bytes()).unwrap(), url)
     }
@@ -105,7 +127,7 @@ impl Given {
         for (verb, path, body, status, text) in rows {
             let mut request = self.request(verb, path);
             if !body.is_empty() {
-                let body = (*body).to_owned();
+                let body = self.fill(body);
                 request = request
                     .header("Content-Type", "application/json")
                     .body(body);
@@ -119,6 +141,18 @@ impl Given {
             }
         }
     }
+}
+
+/// The database's URL.
+fn url(folder: &TempDir) -> String {
+    let file = folder.path().join("registry.db");
+    let sqlite = format!("sqlite://{}?mode=rwc", file.display());
+    std::env::var("WEIR_TEST_POSTGRES_URL").unwrap_or(sqlite)
+}
+
+/// A name that no other test has.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::new_v4())
 }
 
 /// The text of an error, whose form is checked.

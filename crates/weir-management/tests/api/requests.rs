@@ -5,54 +5,113 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use weir_management::ManagementConfig;
 
-use crate::{Given, error};
+use crate::{Given, error, header};
 
 #[tokio::test]
-async fn routes_and_verbs_that_do_not_exist() {
+async fn paths_that_lead_nowhere_are_answered_with_a_page() {
     let given = Given::new().await;
-    given
-        .rows(&[
-            ("GET", "/", "", 404, ""),
-            ("GET", "/v1", "", 404, ""),
-            ("GET", "/v1/tenants/", "", 404, ""),
-            ("GET", "/v2/tenants/acme", "", 404, ""),
-            ("GET", "/v1/credentials/acme", "", 404, ""),
-            ("PATCH", "/v1/tenants/acme", "{}", 405, ""),
-            ("PUT", "/v1/tenants", "{}", 405, ""),
-            ("DELETE", "/v1/credentials/acme/4711", "", 405, ""),
-            ("POST", "/v1/credentials/acme/4711", "[]", 405, ""),
-        ])
-        .await;
+    for path in [
+        "/",
+        "/v1",
+        "/v1/tenants/",
+        "/v2/tenants/{t}",
+        "/v1/credentials/{t}",
+        "/v1/credentials/{t}/4711/1",
+    ] {
+        for request in [given.request("GET", path), given.anonymous("PUT", path)] {
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 404, "{path}");
+            assert_eq!(
+                header(&response, "content-type"),
+                "text/html; charset=utf-8"
+            );
+            let page = response.text().await.unwrap();
+            assert!(page.starts_with("<html>"), "{page}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn bodies_have_to_be_json_and_say_so() {
+async fn verbs_that_a_path_does_not_know() {
     let given = Given::new().await;
-    given.ok("POST", "/v1/tenants/acme", None).await;
     let rows = [
-        ("POST", "/v1/tenants", None, 400),
-        ("POST", "/v1/tenants", Some("text/plain"), 400),
-        ("PUT", "/v1/tenants/acme", None, 400),
-        ("PUT", "/v1/tenants/acme", Some("application/jsonx"), 400),
         (
-            "PUT",
-            "/v1/tenants/acme",
-            Some("application/json; charset=utf-8"),
-            204,
+            "PATCH",
+            "/v1/tenants/{t}",
+            ["POST", "GET", "PUT", "DELETE"].as_slice(),
         ),
-        ("PUT", "/v1/tenants/acme", Some("Application/JSON"), 204),
+        (
+            "PATCH",
+            "/v1/devices/{t}/4711",
+            &["POST", "GET", "PUT", "DELETE"],
+        ),
+        ("PUT", "/v1/tenants", &["POST"]),
+        ("PUT", "/v1/devices/{t}", &["POST", "DELETE"]),
+        ("DELETE", "/v1/credentials/{t}/4711", &["GET", "PUT"]),
+        ("POST", "/v1/credentials/{t}/4711", &["GET", "PUT"]),
     ];
-    for (verb, path, content_type, status) in rows {
-        let mut request = given.request(verb, path).body("{}");
-        if let Some(content_type) = content_type {
-            request = request.header("Content-Type", content_type);
+    for (verb, path, known) in rows {
+        let response = given.send(verb, path, Some(json!({}))).await;
+        assert_eq!(response.status(), 405, "{verb} {path}");
+        let allowed = header(&response, "allow");
+        for verb in known {
+            assert!(allowed.split(',').any(|one| one == *verb), "{allowed}");
         }
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), status, "{verb} {content_type:?}");
-        if status == 400 {
-            assert!(error(response).await.contains("Content-Type"));
+        error(response).await;
+    }
+}
+
+/// Whatever takes a body, and a body of the right kind.
+const BODIES: [(&str, &str, &str); 7] = [
+    ("POST", "/v1/tenants", "{}"),
+    ("POST", "/v1/tenants/{t}-new", "{}"),
+    ("PUT", "/v1/tenants/{t}", "{}"),
+    ("POST", "/v1/devices/{t}", "{}"),
+    ("POST", "/v1/devices/{t}/new", "{}"),
+    ("PUT", "/v1/devices/{t}/4711", "{}"),
+    ("PUT", "/v1/credentials/{t}/4711", "[]"),
+];
+
+#[tokio::test]
+async fn bodies_have_to_be_json_and_say_so() {
+    let given = Given::with_device().await;
+    for (verb, path, body) in BODIES {
+        let good = if verb == "POST" { 201 } else { 204 };
+        let rows = [
+            (None, 400),
+            (Some("text/plain"), 400),
+            (Some("application/jsonx"), 400),
+            (Some("application/json; charset=utf-8"), good),
+        ];
+        for (content_type, status) in rows {
+            let mut request = given.request(verb, path).body(body);
+            if let Some(content_type) = content_type {
+                request = request.header("Content-Type", content_type);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), status, "{verb} {path} {content_type:?}");
+            if status == 400 {
+                assert!(error(response).await.contains("Content-Type"));
+            }
+        }
+        let other = if body == "{}" { "[]" } else { "{}" };
+        for (body, text) in [
+            ("{", "malformed JSON"),
+            ("[] {}", "malformed JSON"),
+            (" ", "malformed JSON"),
+            (other, "a JSON "),
+            ("null", "a JSON "),
+            ("\"{}\"", "a JSON "),
+        ] {
+            given.rows(&[(verb, path, body, 400, text)]).await;
+        }
+        if verb == "PUT" {
+            given.rows(&[(verb, path, "", 400, "required")]).await;
         }
     }
+    let request = given.request("PUT", "/v1/tenants/{t}").body("{}");
+    let request = request.header("Content-Type", "Application/JSON");
+    assert_eq!(request.send().await.unwrap().status(), 204);
 }
 
 #[tokio::test]
@@ -62,16 +121,14 @@ async fn bodies_have_a_limit() {
         ..ManagementConfig::default()
     };
     let given = Given::with(config, 100).await;
-    let sized = |bytes: usize| {
-        let frame = json!({"ext": {"x": ""}}).to_string().len();
-        json!({"ext": {"x": "x".repeat(bytes - frame)}})
-    };
-    let rows = [(2000, 201), (2001, 413), (10_000, 413)];
-    for (bytes, status) in rows {
-        let response = given.send("POST", "/v1/tenants", Some(sized(bytes))).await;
-        assert_eq!(response.status(), status, "{bytes}");
-        if status == 413 {
-            assert!(error(response).await.contains("2000"));
+    given.ok("POST", "/v1/tenants/{t}", None).await;
+    given.ok("POST", "/v1/devices/{t}/4711", None).await;
+    for (verb, path, body) in BODIES {
+        let good = if verb == "POST" { 201 } else { 204 };
+        for (bytes, status) in [(2001, 413), (10_000, 413), (2000, good)] {
+            // Space around it is of the body too.
+            let body = format!("{body:bytes$}");
+            given.rows(&[(verb, path, &body, status, "2000")]).await;
         }
     }
     // Without a declared length, the limit is found on the way.

@@ -41,22 +41,19 @@ pub(super) enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// It is an object or an array.
-    #[error("value: a string, a number, a boolean or null is expected")]
+    #[error("a string, a number, a boolean or null is expected")]
     NotScalar,
     /// It is no array, and the operator asks for one.
-    #[error(
-        "value: an array is expected, of at most {} values",
-        Filter::MAX_VALUES
-    )]
+    #[error("an array is expected, of at most {} values", Filter::MAX_VALUES)]
     NotList,
     /// It is a string that is too long.
-    #[error("value: a string has at most {} characters", Filter::MAX_CHARS)]
+    #[error("a string has at most {} characters", Filter::MAX_CHARS)]
     TooLong,
     /// It is a string with too many wildcards.
-    #[error("value: a string has at most {} times *", Filter::MAX_WILDCARDS)]
+    #[error("a string has at most {} times *", Filter::MAX_WILDCARDS)]
     TooWild,
     /// It is a string with a NUL.
-    #[error("value: a string with NUL is not allowed")]
+    #[error("a string with NUL is not allowed")]
     Nul,
 }
 

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_pointer_to_a_member_is_refused() {
-        let long = |chars| format!("/{}", "ä".repeat(chars - 1));
+        let long = |chars: usize| format!("/{}", "ä".repeat(chars - 1));
         assert!(long(256).parse::<Pointer>().is_ok());
         assert!("/a".repeat(16).parse::<Pointer>().is_ok());
         let rows = [

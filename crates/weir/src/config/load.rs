@@ -261,7 +261,7 @@ mod tests {
             ),
             ("[http]\nport = 1883\n", "weir.toml, line"),
             (
-                "[registry]\nurl = \"postgres://x\"\n",
+                "[registry]\nurl = \"mysql://x\"\n",
                 "weir.toml, line 2: registry.url: must begin with sqlite: or postgres:",
             ),
             (

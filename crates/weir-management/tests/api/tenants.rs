@@ -1,0 +1,267 @@
+//! What a tenant has to keep to.
+
+use serde_json::{Value, json};
+
+use crate::{Given, unique};
+
+impl Given {
+    /// Checks that such a tenant can neither be created nor replace another.
+    async fn refuse_tenants(&self, tenants: &[(String, &str)]) {
+        self.ok("POST", "/v1/tenants/{t}", None).await;
+        for (body, text) in tenants {
+            for (verb, path) in [
+                ("POST", "/v1/tenants"),
+                ("POST", "/v1/tenants/{t}-new"),
+                ("PUT", "/v1/tenants/{t}"),
+            ] {
+                self.rows(&[(verb, path, body, 400, text)]).await;
+            }
+        }
+        self.rows(&[("GET", "/v1/tenants/{t}-new", "", 404, "")])
+            .await;
+        assert_eq!(self.get("/v1/tenants/{t}").await, json!({"enabled": true}));
+    }
+}
+
+#[tokio::test]
+async fn tenants_that_break_a_rule() {
+    let given = Given::new().await;
+    let rows = [
+        (r#"{"enabled": 1}"#.into(), "enabled: a boolean is"),
+        (r#"{"nabled": true}"#.into(), "nabled: there is no such"),
+        (r#"{"alias": ""}"#.into(), "alias: "),
+        (r#"{"alias": "Acme"}"#.into(), "alias: "),
+        (r#"{"alias": "a.b"}"#.into(), "alias: "),
+        (r#"{"alias": 5}"#.into(), "alias: a string is"),
+        (r#"{"defaults": []}"#.into(), "defaults: an object is"),
+        (r#"{"ext": "x"}"#.into(), "ext: an object is"),
+        (r#"{"ext": {"x": "\u0000"}}"#.into(), "U+0000"),
+        (r#"{"adapters": []}"#.into(), "adapters: "),
+        (r#"{"adapters": {}}"#.into(), "adapters: an array is"),
+        (
+            r#"{"adapters": [["hono-mqtt", true]]}"#.into(),
+            "adapters[0]: ",
+        ),
+        (r#"{"adapters": [{}]}"#.into(), "adapters[0].type: "),
+        (
+            r#"{"adapters": [{"type": ""}]}"#.into(),
+            "adapters[0].type: ",
+        ),
+        (
+            r#"{"adapters": [{"type": "a"}, {"type": "b"}, {"type": "a"}]}"#.into(),
+            "adapters[2].type: ",
+        ),
+        (
+            r#"{"adapters": [{"type": "a", "enabled": "yes"}]}"#.into(),
+            "adapters[0].enabled: ",
+        ),
+        (
+            r#"{"adapters": [{"type": "a", "x": 1}]}"#.into(),
+            "adapters[0].x: ",
+        ),
+        (
+            r#"{"minimum-message-size": -1}"#.into(),
+            "minimum-message-size: ",
+        ),
+        (
+            r#"{"minimum-message-size": 1.5}"#.into(),
+            "minimum-message-size: ",
+        ),
+        (r#"{"tracing": []}"#.into(), "tracing: an object"),
+        (
+            r#"{"tracing": {"sampling-mode": "ALL"}}"#.into(),
+            "tracing.sampling-mode: one of `default`, `all`, `none`",
+        ),
+        (
+            r#"{"tracing": {"sampling-mode-per-auth-id": {"a": "some"}}}"#.into(),
+            "tracing.sampling-mode-per-auth-id.a: one of",
+        ),
+        (
+            r#"{"trust-anchor-group": 1}"#.into(),
+            "trust-anchor-group: a string",
+        ),
+    ];
+    given.refuse_tenants(&rows).await;
+}
+
+#[tokio::test]
+async fn limits_that_break_a_rule() {
+    let given = Given::new().await;
+    let volume = |members: &str| {
+        let since = r#""effective-since": "2026-01-01T00:00:00Z""#;
+        format!(r#"{{"resource-limits": {{"data-volume": {{{since}, {members}}}}}}}"#)
+    };
+    let duration = |members: &str| volume(members).replace("data-volume", "connection-duration");
+    let within_volume = "resource-limits.data-volume.";
+    let mut rows: Vec<(String, &str)> = vec![
+        (
+            r#"{"registration-limits": [5]}"#.into(),
+            "registration-limits: an object",
+        ),
+        (
+            r#"{"registration-limits": {"max-devices": -2}}"#.into(),
+            "registration-limits.max-devices: ",
+        ),
+        (
+            r#"{"registration-limits": {"max-credentials-per-device": -2}}"#.into(),
+            "registration-limits.max-credentials-per-device: ",
+        ),
+        (
+            r#"{"registration-limits": {"max-device": 2}}"#.into(),
+            "registration-limits.max-device: there is no such",
+        ),
+        (
+            r#"{"resource-limits": []}"#.into(),
+            "resource-limits: an object",
+        ),
+        (
+            r#"{"resource-limits": {"max-ttl": "60"}}"#.into(),
+            "resource-limits.max-ttl: an integer",
+        ),
+        (
+            r#"{"resource-limits": {"data-volume": {"max-bytes": 1}}}"#.into(),
+            "resource-limits.data-volume.effective-since: is required",
+        ),
+        (
+            r#"{"resource-limits": {"data-volume": {"effective-since": "2026-01-01"}}}"#.into(),
+            "resource-limits.data-volume.effective-since: ",
+        ),
+        (volume(r#""max-bytes": -2"#), within_volume),
+        (
+            volume(r#""max-byte": 2"#),
+            "data-volume.max-byte: there is no",
+        ),
+        (volume(r#""period": []"#), "data-volume.period: an object"),
+        (
+            volume(r#""period": {}"#),
+            "data-volume.period.mode: is required",
+        ),
+        (
+            volume(r#""period": {"mode": "weekly"}"#),
+            "period.mode: `days` or `monthly` is expected",
+        ),
+        (
+            volume(r#""period": {"mode": "days"}"#),
+            "period.no-of-days: ",
+        ),
+        (
+            volume(r#""period": {"mode": "days", "no-of-days": 0}"#),
+            "resource-limits.data-volume.period.no-of-days: ",
+        ),
+        (
+            volume(r#""period": {"mode": "days", "no-of-days": -1}"#),
+            "resource-limits.data-volume.period.no-of-days: ",
+        ),
+        (
+            duration(r#""max-minutes": -2"#),
+            "connection-duration.max-minutes: ",
+        ),
+        (
+            duration(r#""period": {"mode": "days"}"#),
+            "resource-limits.connection-duration.period.no-of-days: ",
+        ),
+    ];
+    for name in [
+        "max-connections",
+        "max-ttl",
+        "max-ttl-telemetry-qos0",
+        "max-ttl-telemetry-qos1",
+        "max-ttl-command-response",
+    ] {
+        rows.push((json!({"resource-limits": {name: -2}}).to_string(), name));
+    }
+    given.refuse_tenants(&rows).await;
+}
+
+#[tokio::test]
+async fn what_is_set_of_a_tenant_is_shown_and_defaults_are_not() {
+    let given = Given::new().await;
+    given.ok("POST", "/v1/tenants/{t}", None).await;
+    let since = "2026-01-01T00:00:00Z";
+    // What is sent, and what is shown unless it is the same.
+    let rows: Vec<(Value, Option<Value>)> = vec![
+        (json!({"enabled": false}), None),
+        (json!({"enabled": true, "alias": given.tenant}), None),
+        (
+            json!({"adapters": [{"type": "hono-mqtt", "device-authentication-required": true}]}),
+            Some(json!({"enabled": true, "adapters": [{"type": "hono-mqtt", "enabled": false}]})),
+        ),
+        (
+            json!({"enabled": true, "adapters": [
+                {"type": "hono-http", "enabled": true, "ext": {"max-ttd": 30}},
+                {"type": "hono-mqtt", "enabled": false, "device-authentication-required": false}
+            ]}),
+            None,
+        ),
+        (
+            json!({"enabled": true, "defaults": {"ttl": 30}, "ext": {"messaging-type": "kafka"},
+                   "minimum-message-size": 4096, "trust-anchor-group": "g"}),
+            None,
+        ),
+        (
+            json!({"enabled": true,
+                   "registration-limits": {"max-devices": 0, "max-credentials-per-device": 2}}),
+            None,
+        ),
+        (
+            json!({"enabled": true, "resource-limits": {
+                "max-connections": 0, "max-ttl": 60, "max-ttl-telemetry-qos0": 1,
+                "max-ttl-telemetry-qos1": 2, "max-ttl-command-response": 3,
+                "data-volume": {"effective-since": since, "max-bytes": 5,
+                                "period": {"mode": "days", "no-of-days": 1}},
+                "connection-duration": {"effective-since": since, "max-minutes": 6,
+                                        "period": {"mode": "monthly"}},
+                "ext": {"x": 1}
+            }}),
+            None,
+        ),
+        (
+            json!({"resource-limits": {"max-ttl": -1, "data-volume":
+                {"effective-since": "2026-01-01T02:00:00+02:00", "max-bytes": -1}}}),
+            Some(json!({"enabled": true,
+                        "resource-limits": {"data-volume": {"effective-since": since}}})),
+        ),
+        (
+            json!({"enabled": true, "tracing": {"sampling-mode": "all",
+                   "sampling-mode-per-auth-id": {"sensor1": "none"}}}),
+            None,
+        ),
+        (
+            json!({"minimum-message-size": 0, "trusted-ca": [], "ext": {}, "defaults": {}}),
+            Some(json!({"enabled": true})),
+        ),
+        // Nothing of what was set before is left.
+        (json!({}), Some(json!({"enabled": true}))),
+    ];
+    for (sent, shown) in rows {
+        given.ok("PUT", "/v1/tenants/{t}", Some(sent.clone())).await;
+        let got = given.get("/v1/tenants/{t}").await;
+        assert_eq!(got, shown.unwrap_or(sent));
+        let again = given.ok("PUT", "/v1/tenants/{t}", Some(got)).await;
+        assert_eq!(again.status(), 204);
+    }
+}
+
+#[tokio::test]
+async fn an_alias_belongs_to_one_tenant() {
+    let given = Given::new().await;
+    let (alias, other) = (unique("alias"), unique("alias"));
+    let with = |alias: &str| json!({"alias": alias}).to_string();
+    given
+        .rows(&[
+            ("POST", "/v1/tenants/{t}", &with(&alias), 201, ""),
+            ("POST", "/v1/tenants", &with(&alias), 409, "alias: "),
+            ("POST", "/v1/tenants/{t}-2", &with(&alias), 409, "alias: "),
+            ("POST", "/v1/tenants/{t}-2", &with(&other), 201, ""),
+            ("PUT", "/v1/tenants/{t}-2", &with(&alias), 409, "alias: "),
+            ("PUT", "/v1/tenants/{t}", &with(&alias), 204, ""),
+            // Another tenant's id is no alias.
+            ("PUT", "/v1/tenants/{t}-2", &with(&given.tenant), 204, ""),
+            ("PUT", "/v1/tenants/{t}", "{}", 204, ""),
+            ("PUT", "/v1/tenants/{t}-2", &with(&alias), 204, ""),
+        ])
+        .await;
+    // The API itself knows ids only.
+    let path = format!("/v1/tenants/{alias}");
+    assert_eq!(given.send("GET", &path, None).await.status(), 404);
+}
