@@ -1,6 +1,7 @@
 //! Who is connected, so that those can be sent away whose registration ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -14,9 +15,10 @@ use crate::{ChangeListener, ChangeSubject, DeviceId, RegistryChange, TenantId};
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     open: Mutex<Open>,
+    next: AtomicU64,
 }
 
-type Open = HashMap<TenantId, HashMap<DeviceId, Vec<CancellationToken>>>;
+type Open = HashMap<TenantId, HashMap<DeviceId, HashMap<u64, CancellationToken>>>;
 
 /// One connection's place among them, until it is dropped.
 #[derive(Debug)]
@@ -24,20 +26,23 @@ pub(crate) struct Place {
     connections: Arc<Connections>,
     tenant: TenantId,
     device: DeviceId,
+    number: u64,
     closed: CancellationToken,
 }
 
 impl Connections {
     pub(crate) fn enter(self: &Arc<Self>, tenant: &TenantId, device: &DeviceId) -> Place {
         let closed = CancellationToken::new();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut open = self.lock();
         let devices = open.entry(tenant.clone()).or_default();
         let tokens = devices.entry(device.clone()).or_default();
-        tokens.push(closed.clone());
+        tokens.insert(number, closed.clone());
         Place {
             connections: self.clone(),
             tenant: tenant.clone(),
             device: device.clone(),
+            number,
             closed,
         }
     }
@@ -50,8 +55,16 @@ impl Connections {
         };
         let one = device.map(|device| devices.get(device));
         let tokens: Vec<_> = match one {
-            Some(tokens) => tokens.into_iter().flatten().cloned().collect(),
-            None => devices.values().flatten().cloned().collect(),
+            Some(tokens) => tokens
+                .into_iter()
+                .flat_map(HashMap::values)
+                .cloned()
+                .collect(),
+            None => devices
+                .values()
+                .flat_map(HashMap::values)
+                .cloned()
+                .collect(),
         };
         // Those who are woken may want to leave at once.
         drop(open);
@@ -102,15 +115,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // So that this place can be told from the device's others: only it is cancelled now, or
-        // all of them are, and then it does not matter which.
-        self.closed.cancel();
         let mut open = self.connections.lock();
         let Some(devices) = open.get_mut(&self.tenant) else {
             return;
         };
         if let Some(tokens) = devices.get_mut(&self.device) {
-            tokens.retain(|token| !token.is_cancelled());
+            tokens.remove(&self.number);
             if tokens.is_empty() {
                 devices.remove(&self.device);
             }

@@ -6,6 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes that the id of a tenant or a device, an alias, a group or a type of credential may have:
+/// a database's index takes no more than some thousands for a whole key.
+pub const MAX_ID: usize = 256;
+/// Bytes that an auth-id or a certificate's subject may have.
+pub const MAX_NAME: usize = 1024;
+
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -55,7 +55,7 @@ pub use cached::Cached;
 pub use change::{ChangeKind, ChangeListener, ChangeSubject, RegistryChange};
 pub use credentials::{CredentialType, Credentials, PublicKey, Secrets, SharedKey};
 pub use device::{Assertion, Authority, CommandEndpoint, Device, DeviceStatus};
-pub use id::{AuthId, DeviceId, TenantId};
+pub use id::{AuthId, DeviceId, MAX_ID, MAX_NAME, TenantId};
 pub use log_limit::{LogLimit, shorten};
 pub use northbound::{
     Completion, Defaults, Delivery, Disposition, Downstream, Northbound, Outlet, Settled,

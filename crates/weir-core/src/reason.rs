@@ -86,6 +86,8 @@ pub enum CredentialFault {
     Malformed,
     /// There are none that apply.
     Missing,
+    /// Nobody vouches for the certificate.
+    Untrusted,
     /// They were checked and are not good. Which part is not, nobody is told.
     Wrong,
 }
@@ -221,7 +223,9 @@ impl Reason {
             Self::TenantDisabled | Self::TenantUnknown => "tenant is disabled or not registered",
             Self::Unauthorized(CredentialFault::Malformed) => "malformed credentials",
             Self::Unauthorized(CredentialFault::Missing) => "no credentials presented",
-            Self::Unauthorized(CredentialFault::Wrong) => "bad credentials",
+            Self::Unauthorized(CredentialFault::Untrusted | CredentialFault::Wrong) => {
+                "bad credentials"
+            }
             Self::UndeliverableHere => {
                 "consumer declared message as undeliverable, it should not be redelivered"
             }

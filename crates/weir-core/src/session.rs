@@ -189,8 +189,12 @@ impl Session {
             return Ok(asserted);
         }
         announce(&self.pipeline, tenant, device, gateway).await?;
-        // What says that it was announced.
-        self.ask(tenant, device, gateway).await
+        let asserted = self.ask(tenant, device, gateway).await?;
+        if asserted.is_unannounced {
+            // It is another one by now: registered anew.
+            return Err(Reason::NotAnnounced);
+        }
+        Ok(asserted)
     }
 
     async fn ask(

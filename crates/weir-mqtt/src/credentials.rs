@@ -33,7 +33,9 @@ pub(crate) fn certificate(tls: Option<&TlsPeer>) -> Option<Presented<'_>> {
 pub(crate) fn leads_nowhere(reason: &Reason) -> bool {
     matches!(
         reason,
-        Reason::BadRequest(..) | Reason::TenantUnknown | Reason::Unauthorized(_)
+        Reason::BadRequest(..)
+            | Reason::TenantUnknown
+            | Reason::Unauthorized(CredentialFault::Malformed | CredentialFault::Untrusted)
     )
 }
 

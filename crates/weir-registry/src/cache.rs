@@ -30,11 +30,13 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
+use tokio::time::timeout;
 use weir_core::{
     Assertion, AssertionError, AuthId, Cached, CredentialType, Credentials, DeviceId, LookupError,
     RegisteredTenant, TenantId,
 };
 
+use crate::Unavailable;
 use crate::change::Effect;
 
 /// Something in the database that remembered values are made from.
@@ -54,6 +56,8 @@ pub(crate) enum Tag {
     Login(TenantId, String, AuthId),
     /// Who the members of the group of gateways are.
     Group(TenantId, String),
+    /// How many devices the tenant has, and may have.
+    Room(TenantId),
 }
 
 impl Tag {
@@ -65,7 +69,8 @@ impl Tag {
             | Self::Device(tenant, _)
             | Self::Credentials(tenant, _)
             | Self::Login(tenant, ..)
-            | Self::Group(tenant, _) => tenant.as_str(),
+            | Self::Group(tenant, _)
+            | Self::Room(tenant) => tenant.as_str(),
             Self::Anchor(subject_dn) => subject_dn,
         }
     }
@@ -87,6 +92,8 @@ const GATES: usize = 64;
 
 /// For how long a trust anchor's tenant is remembered: anchors become valid and invalid by time.
 const ANCHOR_TIME: Duration = Duration::from_secs(60);
+/// How long a load may take.
+const LOAD_TIME: Duration = Duration::from_secs(12);
 /// For how long it is remembered that something is not there.
 const MISS_TIME: Duration = Duration::from_secs(10);
 /// Things not there of which that is remembered, of each kind.
@@ -147,6 +154,11 @@ impl Caches {
         self.0.assertions.get(gate, key, load).await
     }
 
+    /// Remembers for a short time why nothing was asserted, so that asking again costs nothing.
+    pub(crate) async fn deny(&self, key: AssertionKey, denied: Denied, tags: Vec<Tag>) {
+        self.0.assertions.absent.put(key, denied, tags).await;
+    }
+
     pub(crate) async fn credentials(
         &self,
         key: CredentialsKey,
@@ -197,11 +209,17 @@ impl All {
 pub(crate) trait Failure: Clone + Send + Sync + 'static {
     /// Whether it says that what was asked for is not there (rather than that nobody knows).
     fn is_miss(&self) -> bool;
+    /// For a database that says nothing, not even that it cannot.
+    fn silent() -> Self;
 }
 
 impl Failure for LookupError {
     fn is_miss(&self) -> bool {
         matches!(self, Self::NotFound)
+    }
+
+    fn silent() -> Self {
+        Unavailable::silent().into()
     }
 }
 
@@ -224,6 +242,10 @@ impl Failure for Denied {
             // It is about to be there.
             Self::MayBeProvisioned { .. } => false,
         }
+    }
+
+    fn silent() -> Self {
+        Unavailable::silent().into()
     }
 }
 
@@ -260,7 +282,9 @@ where
         }
         let _no_change = gate.read().await;
         let register = async {
-            let Loaded { value, tags } = load.await;
+            // Changes wait for it, and others behind them.
+            let loaded = timeout(LOAD_TIME, load).await;
+            let Loaded { value, tags } = loaded.map_err(|_| E::silent())?;
             match value {
                 Ok(value) => Ok(self.present.index.register(key.clone(), value, tags)),
                 Err(error) => {

@@ -1,7 +1,9 @@
 //! How anything is changed: in a transaction, then what depends on it is forgotten, then who listens
 //! is told, then it is answered.
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -9,6 +11,7 @@ use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, Transaction};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use weir_core::{ChangeSubject, RegistryChange, TenantId};
 
 use crate::cache::Tag;
@@ -22,6 +25,8 @@ type Statement<'q> = Query<'q, Any, AnyArguments>;
 
 /// Changes that one transaction carries at most (SQLite).
 const BATCH: usize = 256;
+/// How long a server may be silent. It bounds each statement itself, unless it is gone.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Changes that may wait for the writer.
 const WAITING: usize = 4096;
 
@@ -76,7 +81,8 @@ where
 
     fn answer(self: Box<Self>, committed: Result<(), Unavailable>) {
         let result = match (self.result, committed) {
-            (Some(Err(error)), _) => Err(error),
+            // Also if it failed by itself: perhaps because of what another has done before it in the
+            // same transaction, and that is not so any more.
             (_, Err(error)) => Err(error.into()),
             (Some(done), Ok(())) => done,
             (None, Ok(())) => Err(Unavailable::stopped().into()),
@@ -108,7 +114,9 @@ impl SqlRegistry {
     ///
     /// It does not run in the caller's task: a caller that goes away after the commit must not keep
     /// the caches from being told.
-    pub(crate) async fn change<T, E, W>(&self, work: W) -> Result<T, E>
+    ///
+    /// `place` is what is changed: changes of the same place are told in the order they are made.
+    pub(crate) async fn change<T, E, W>(&self, place: &str, work: W) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Unavailable> + Send + 'static,
@@ -127,8 +135,11 @@ impl SqlRegistry {
                 let _ = writer.0.send(job).await;
             }
             None => {
-                let store = self.store().clone();
-                tokio::spawn(async move { store.transact(job, || None).await });
+                let (store, turn) = (self.store().clone(), self.turn(place));
+                tokio::spawn(async move {
+                    let _turn = turn.lock().await;
+                    store.transact(job, || None).await;
+                });
             }
         }
         result
@@ -139,7 +150,7 @@ impl SqlRegistry {
 
 impl Store {
     /// Does `first` and what `next` has to give, in one transaction.
-    async fn transact(&self, first: Box<dyn Job>, mut next: impl FnMut() -> Option<Box<dyn Job>>) {
+    async fn transact(&self, first: Box<dyn Job>, next: impl FnMut() -> Option<Box<dyn Job>>) {
         let tx = match self.writers.begin_with(self.dialect.begin()).await {
             Ok(tx) => tx,
             Err(error) => return first.answer(Err(error.into())),
@@ -149,27 +160,12 @@ impl Store {
             dialect: self.dialect,
             effects: Vec::new(),
         };
-        let (mut done, mut effects) = (Vec::new(), Vec::new());
-        let mut outcome = Ok(());
-        let mut job = Some(first);
-        while let Some(mut current) = job {
-            outcome = change.run(&mut *current).await;
-            effects.append(&mut change.effects);
-            done.push(current);
-            let goes_on = outcome.is_ok() && done.len() < BATCH;
-            job = if goes_on { next() } else { None };
-        }
-        if outcome.is_ok() {
-            outcome = log::write(&mut change, &self.process, &effects).await;
-        }
-        let outcome = match outcome {
-            Ok(()) => change.tx.commit().await.map_err(Unavailable::from),
-            Err(error) => {
-                // It is rolled back at the latest when the connection is used again.
-                let _ = change.tx.rollback().await;
-                Err(error)
-            }
+        let mut done = Vec::new();
+        let ran = match self.dialect {
+            Dialect::Sqlite => change.run_all(first, next, &mut done).await,
+            Dialect::Postgres => change.run_alone(first, &mut done).await,
         };
+        let (outcome, effects) = self.commit(change, ran).await;
         // Also after an error: a commit may have happened although its answer was lost.
         self.caches.forget(&effects).await;
         if outcome.is_ok() {
@@ -179,24 +175,95 @@ impl Store {
             job.answer(outcome.clone());
         }
     }
+
+    async fn commit(
+        &self,
+        mut change: Change,
+        ran: Result<Ran, Unavailable>,
+    ) -> (Result<(), Unavailable>, Vec<Effect>) {
+        let effects = std::mem::take(&mut change.effects);
+        let logged = match ran {
+            Ok(Ran::Keep) => log::write(&mut change, &self.process, &effects).await,
+            Ok(Ran::TakeBack) | Err(_) => Ok(Vec::new()),
+        };
+        match (ran, logged) {
+            (Ok(Ran::Keep), Ok(lines)) => {
+                self.own.begin(&lines);
+                let committed = bounded(change.tx.commit()).await;
+                self.own.end(&lines, committed.is_ok());
+                (committed, effects)
+            }
+            (Ok(Ran::TakeBack), _) => {
+                // Its own error says why; that the rollback was not heard of changes nothing.
+                let _ = bounded(change.tx.rollback()).await;
+                (Ok(()), Vec::new())
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                // A connection on which this fails is closed when it goes back to its pool.
+                let _ = bounded(change.tx.rollback()).await;
+                (Err(error), effects)
+            }
+        }
+    }
+}
+
+async fn bounded(end: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), Unavailable> {
+    let ended = timeout(PATIENCE, end).await;
+    ended
+        .map_err(|_| Unavailable::silent())?
+        .map_err(Unavailable::from)
+}
+
+/// What is to become of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ran {
+    Keep,
+    TakeBack,
 }
 
 impl Change {
-    /// Does one job, and takes its writes back if it fails.
-    async fn run(&mut self, job: &mut dyn Job) -> Result<(), Unavailable> {
-        if self.dialect == Dialect::Sqlite {
-            self.execute(sqlx::query("SAVEPOINT job")).await?;
+    /// Does `first` and what `next` has to give. What fails is taken back by itself.
+    async fn run_all(
+        &mut self,
+        first: Box<dyn Job>,
+        mut next: impl FnMut() -> Option<Box<dyn Job>>,
+        done: &mut Vec<Box<dyn Job>>,
+    ) -> Result<Ran, Unavailable> {
+        let mut job = Some(first);
+        while let Some(mut current) = job {
+            let effects = std::mem::take(&mut self.effects);
+            let ran = self.run_saved(&mut *current).await;
+            self.effects.splice(0..0, effects);
+            done.push(current);
+            ran?;
+            job = if done.len() < BATCH { next() } else { None };
         }
-        if job.run(self).await {
-            return Ok(());
-        }
-        self.effects.clear();
-        if self.dialect == Dialect::Sqlite {
+        Ok(Ran::Keep)
+    }
+
+    async fn run_saved(&mut self, job: &mut dyn Job) -> Result<(), Unavailable> {
+        self.execute(sqlx::query("SAVEPOINT job")).await?;
+        if !job.run(self).await {
+            self.effects.clear();
             self.execute(sqlx::query("ROLLBACK TO job")).await?;
-            return Ok(());
         }
-        // It has the transaction for itself.
-        Err(Unavailable::rolled_back())
+        self.execute(sqlx::query("RELEASE job")).await?;
+        Ok(())
+    }
+
+    /// Does one job that has the transaction for itself.
+    async fn run_alone(
+        &mut self,
+        mut job: Box<dyn Job>,
+        done: &mut Vec<Box<dyn Job>>,
+    ) -> Result<Ran, Unavailable> {
+        let ran = timeout(PATIENCE, job.run(self)).await;
+        done.push(job);
+        match ran {
+            Ok(true) => Ok(Ran::Keep),
+            Ok(false) => Ok(Ran::TakeBack),
+            Err(_) => Err(Unavailable::silent()),
+        }
     }
 
     /// Notes what was changed: what is remembered of it is forgotten after the commit, and whoever

@@ -11,6 +11,7 @@ use weir_core::{AuthId, ChangeSubject, DeviceId, HashFunction, TenantId, Timesta
 
 use crate::cache::Tag;
 use crate::change::Change;
+use crate::device::place;
 use crate::stored::StoredCredential;
 use crate::{ChangeError, ReadError, SqlRegistry, Unavailable, Version};
 
@@ -249,9 +250,10 @@ impl SqlRegistry {
         set: Vec<NewCredential>,
         expected: Option<&Version>,
     ) -> Result<Version, SetCredentialsError> {
+        let place = place(tenant, device);
         let (tenant, device) = (tenant.clone(), device.clone());
         let expected = Version::expected(expected);
-        self.change(move |change| {
+        self.change(&place, move |change| {
             Box::pin(async move {
                 let settings = change.tenant(&tenant).await?;
                 let settings = settings.ok_or(SetCredentialsError::NotFound)?;
@@ -298,7 +300,10 @@ impl Change {
             self.execute(delete).await?;
         }
         let mut tags = vec![Tag::Credentials(tenant.clone(), device.clone())];
-        for (place, new) in (0_i64..).zip(set) {
+        let mut set: Vec<_> = (0_i64..).zip(set).collect();
+        // Always in the same order, so that two do not wait for each other.
+        set.sort_by(|(_, a), (_, b)| (&a.kind, &a.auth_id).cmp(&(&b.kind, &b.auth_id)));
+        for (place, new) in set {
             let (kind, auth_id) = (new.kind.clone(), new.auth_id.clone());
             let known = before
                 .iter()

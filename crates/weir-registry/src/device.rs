@@ -62,10 +62,10 @@ impl SqlRegistry {
     ) -> Result<(DeviceId, Version), CreateDeviceError> {
         let id = id.unwrap_or_else(|| new_id().into());
         let (tenant, user) = (tenant.clone(), user.map(str::to_owned));
-        let general = self.max_devices();
-        self.change(move |change| {
+        let (place, general) = (place(&tenant, &id), self.max_devices());
+        self.change(&place, move |change| {
             Box::pin(async move {
-                change.check_room(&tenant, general).await?;
+                change.check_room(&tenant, Some(&id), general).await?;
                 let origin = (user, Provisioned::No);
                 let version = change.insert_device(&tenant, &id, &device, origin).await?;
                 Ok((id, version.ok_or(CreateDeviceError::Exists)?))
@@ -112,9 +112,10 @@ impl SqlRegistry {
         expected: Option<&Version>,
         user: Option<&str>,
     ) -> Result<Version, ChangeError> {
+        let place = place(tenant, id);
         let (tenant, id) = (tenant.clone(), id.clone());
         let (expected, user) = (Version::expected(expected), user.map(str::to_owned));
-        self.change(move |change| {
+        self.change(&place, move |change| {
             Box::pin(async move {
                 if change.tenant(&tenant).await?.is_none() {
                     return Err(ChangeError::NotFound);
@@ -160,24 +161,22 @@ impl SqlRegistry {
         id: &DeviceId,
         expected: Option<&Version>,
     ) -> Result<(), ChangeError> {
-        let (tenant, id) = (tenant.clone(), id.clone());
-        let expected = Version::expected(expected);
-        self.change(move |change| {
+        let place = place(tenant, id);
+        let (tenant, id, expected) = (tenant.clone(), id.clone(), expected.cloned());
+        self.change(&place, move |change| {
             Box::pin(async move {
-                // Before the device, whose end would take them along unseen. If it stays after all,
-                // the transaction takes this back.
+                change
+                    .device_to_delete(&tenant, &id, expected.as_ref())
+                    .await?;
+                // Before the device, whose end would take them along unseen.
                 let mut tags = change.set_groups(&tenant, &id, Vec::new()).await?;
-                let sql = "DELETE FROM devices \
-                           WHERE tenant = $1 AND id = $2 AND ($3 = '' OR version = $3)";
-                let delete = sqlx::query(sql)
+                let delete = sqlx::query("DELETE FROM devices WHERE tenant = $1 AND id = $2")
                     .bind(tenant.to_string())
-                    .bind(id.to_string())
-                    .bind(expected);
-                if change.execute(delete).await? == 0 {
-                    return Err(change.why_not_device(&tenant, &id).await?);
-                }
+                    .bind(id.to_string());
+                change.execute(delete).await?;
                 tags.push(Tag::Credentials(tenant.clone(), id.clone()));
                 tags.push(Tag::Device(tenant.clone(), id.clone()));
+                tags.push(Tag::Room(tenant.clone()));
                 let subject = ChangeSubject::Device {
                     device: id,
                     change: ChangeKind::Deleted,
@@ -190,25 +189,46 @@ impl SqlRegistry {
         .await
     }
 
-    /// Removes all devices of a tenant and their credentials, whether it exists or not.
+    /// Removes all devices of a tenant and their credentials, whether it exists or not: a few at a
+    /// time, so that others are not kept waiting. What fails half-way can be done again.
     ///
     /// # Errors
     /// If the storage does not answer.
     pub async fn delete_devices(&self, tenant: &TenantId) -> Result<(), Unavailable> {
-        let tenant = tenant.clone();
-        self.change(move |change| {
+        while !self.delete_some_devices(tenant).await? {}
+        Ok(())
+    }
+
+    /// Removes some devices of a tenant; whether there are none left.
+    async fn delete_some_devices(&self, tenant: &TenantId) -> Result<bool, Unavailable> {
+        let (place, tenant) = (tenant.as_str(), tenant.clone());
+        self.change(place, move |change| {
             Box::pin(async move {
                 // Credentials and memberships go with them.
-                let delete = sqlx::query("DELETE FROM devices WHERE tenant = $1");
-                change.execute(delete.bind(tenant.to_string())).await?;
-                // Whatever is remembered of a device depends on this too.
-                let tags = vec![Tag::Existence(tenant.clone())];
-                change.made(&tenant, ChangeSubject::AllDevices, tags);
-                Ok(())
+                let sql = "DELETE FROM devices WHERE tenant = $1 AND id IN \
+                           (SELECT id FROM devices WHERE tenant = $1 ORDER BY id LIMIT $2)";
+                let delete = sqlx::query(sql).bind(tenant.to_string()).bind(AT_A_TIME);
+                let is_last = change.execute(delete).await? < AT_A_TIME as u64;
+                // Whatever is remembered of a device depends on the first too.
+                let tags = vec![Tag::Existence(tenant.clone()), Tag::Room(tenant.clone())];
+                if is_last {
+                    change.made(&tenant, ChangeSubject::AllDevices, tags);
+                } else {
+                    change.touched(tags);
+                }
+                Ok(is_last)
             })
         })
         .await
     }
+}
+
+/// Devices that are deleted in one transaction.
+const AT_A_TIME: i64 = 5_000;
+
+/// What is changed; see [`SqlRegistry::change`].
+pub(crate) fn place(tenant: &TenantId, device: &DeviceId) -> String {
+    format!("{tenant}/{device}")
 }
 
 impl Change {
@@ -223,10 +243,46 @@ impl Change {
         Ok(found.map(parse).transpose()?)
     }
 
-    /// Whether the tenant may have one more device: by its own limit, or else by the `general` one.
+    /// The device that is to be deleted; nobody else changes it until this transaction ends.
+    async fn device_to_delete(
+        &mut self,
+        tenant: &TenantId,
+        id: &DeviceId,
+        expected: Option<&Version>,
+    ) -> Result<(), ChangeError> {
+        let select = "SELECT version FROM devices WHERE tenant = $1 AND id = $2";
+        let sql = format!("{select}{}", self.dialect.for_update());
+        let found: Option<(String,)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(tenant.to_string())
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(Unavailable::from)?;
+        let (version,) = found.ok_or(ChangeError::NotFound)?;
+        match expected.map(Version::as_str) {
+            Some(expected) if !expected.is_empty() && expected != version => {
+                Err(ChangeError::VersionMismatch)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn has_device(&mut self, tenant: &TenantId, id: &DeviceId) -> Result<bool, Unavailable> {
+        let sql = "SELECT id FROM devices WHERE tenant = $1 AND id = $2";
+        let found: Option<(String,)> = sqlx::query_as(sql)
+            .bind(tenant.to_string())
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.tx)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Whether the tenant may have the device, `id` if that is given already: by its own limit, or
+    /// else by the `general` one. Devices that are there count as such, not as one more.
     pub(crate) async fn check_room(
         &mut self,
         tenant: &TenantId,
+        id: Option<&DeviceId>,
         general: Option<u64>,
     ) -> Result<(), CreateDeviceError> {
         let settings = self.tenant(tenant).await?;
@@ -241,6 +297,11 @@ impl Change {
         };
         // So that two do not take the last place.
         self.lock(&format!("devices of {tenant}")).await?;
+        if let Some(id) = id
+            && self.has_device(tenant, id).await?
+        {
+            return Ok(());
+        }
         let sql = "SELECT COUNT(*) FROM devices WHERE tenant = $1";
         let (devices,): (i64,) = sqlx::query_as(sql)
             .bind(tenant.to_string())
@@ -300,15 +361,10 @@ impl Change {
         tenant: &TenantId,
         id: &DeviceId,
     ) -> Result<ChangeError, Unavailable> {
-        let sql = "SELECT id FROM devices WHERE tenant = $1 AND id = $2";
-        let found: Option<(String,)> = sqlx::query_as(sql)
-            .bind(tenant.to_string())
-            .bind(id.to_string())
-            .fetch_optional(&mut *self.tx)
-            .await?;
-        Ok(match found {
-            Some(_) => ChangeError::VersionMismatch,
-            None => ChangeError::NotFound,
+        Ok(if self.has_device(tenant, id).await? {
+            ChangeError::VersionMismatch
+        } else {
+            ChangeError::NotFound
         })
     }
 

@@ -58,12 +58,21 @@ impl Dialect {
         }
     }
 
+    /// The end of a SELECT of rows that will be changed: others wait for this transaction.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE",
+        }
+    }
+
     /// How a transaction begins that will write. SQLite: take the write lock now rather than fail to
     /// get it at the first write.
     pub(crate) fn begin(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
+            // Whatever the server's default is: what is read after a lock has to be fresh.
+            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
 

@@ -16,9 +16,9 @@ impl Unavailable {
         Self("the registry is closed".to_owned())
     }
 
-    /// The work in a transaction failed, and with it the transaction.
-    pub(crate) fn rolled_back() -> Self {
-        Self("rolled back".to_owned())
+    /// The database says nothing, not even that it cannot.
+    pub(crate) fn silent() -> Self {
+        Self("the database did not answer in time".to_owned())
     }
 
     /// The cause, for the log.

@@ -1,15 +1,16 @@
 //! The log of changes, by which the processes on one PostgreSQL hear of each other's.
 //!
 //! A change is logged in its own transaction, and everybody looks for what is new a few times a
-//! second. Transactions do not end in the order of their numbers; so what is read again each time is
-//! everything since the oldest one that was still running the last time.
+//! second. Transactions do not end in the order of their numbers; so what is new is what PostgreSQL
+//! says a snapshot now sees and the one of the last look did not.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use weir_core::{ChangeKind, ChangeSubject, DeviceId, RegistryChange, TenantId};
 
@@ -22,6 +23,8 @@ use crate::version::new_id;
 
 /// How often others' changes are looked for: a change is seen everywhere within a second.
 const PERIOD: Duration = Duration::from_millis(250);
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a change stays in the log.
 const KEPT: Duration = Duration::from_secs(60 * 60);
 /// How often what is older is removed.
@@ -54,49 +57,90 @@ enum Kind {
     Deleted,
 }
 
-/// Logs what a transaction did, if others might want to know. `process` is this one.
+/// Logs what a transaction did, if others might want to know; the ids of the lines. `process` is this
+/// one.
 pub(crate) async fn write(
     change: &mut Change,
     process: &str,
     effects: &[Effect],
-) -> Result<(), Unavailable> {
+) -> Result<Vec<String>, Unavailable> {
+    let mut lines = Vec::new();
     if change.dialect != Dialect::Postgres {
-        return Ok(());
+        return Ok(lines);
     }
-    for effect in effects {
+    for (number, effect) in (0_i64..).zip(effects) {
         let line = serde_json::to_string(&Line::of(effect))?;
-        let at = millis(OffsetDateTime::now_utc());
-        let sql = "INSERT INTO changes (id, at, source, body) VALUES ($1, $2, $3, $4)";
-        let insert = sqlx::query(sql).bind(new_id()).bind(at);
+        let id = new_id();
+        let sql = "INSERT INTO changes (id, number, source, body) VALUES ($1, $2, $3, $4)";
+        let insert = sqlx::query(sql).bind(id.clone()).bind(number);
         let insert = insert.bind(process.to_owned()).bind(line);
         change.execute(insert).await?;
+        lines.push(id);
     }
-    Ok(())
+    Ok(lines)
 }
 
-/// Looks for others' changes until `stop`.
+/// The lines that this process has written and does not know the fate of. It tells of its own changes
+/// itself, unless the answer to their commit was lost.
+#[derive(Clone, Default)]
+pub(crate) struct Own(Arc<Mutex<HashMap<String, Fate>>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The commit is under way.
+    Open,
+    /// Nobody knows whether it was made.
+    Lost,
+}
+
+impl Own {
+    pub(crate) fn begin(&self, lines: &[String]) {
+        let mut own = self.lock();
+        own.extend(lines.iter().map(|line| (line.clone(), Fate::Open)));
+    }
+
+    pub(crate) fn end(&self, lines: &[String], is_committed: bool) {
+        let mut own = self.lock();
+        for line in lines {
+            if is_committed {
+                own.remove(line);
+            } else {
+                own.insert(line.clone(), Fate::Lost);
+            }
+        }
+    }
+
+    fn fate(&self, line: &str) -> Option<Fate> {
+        self.lock().get(line).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Fate>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks for others' changes until it is stopped.
 pub(crate) struct Tail {
     store: Store,
-    /// The oldest transaction whose changes may not have been seen.
-    from: i64,
-    /// What was seen of those since, by id, with its transaction.
-    seen: HashMap<String, i64>,
-    asked: Instant,
+    /// What was seen at the last look.
+    seen: String,
+    /// Own lines that were seen before it was known whether their commit succeeded.
+    deferred: Vec<(String, Effect)>,
     swept: Instant,
     is_failing: bool,
 }
 
+/// A row of the log: id, time, process and line.
+type Row = (String, i64, String, String);
+
 impl Tail {
     /// Begins with what is changed from now on. Nothing may have been remembered yet.
     pub(crate) async fn begin(store: Store) -> Result<Self, Unavailable> {
-        let from = oldest_running(&store).await?;
-        let now = Instant::now();
         Ok(Self {
+            seen: snapshot(&store).await?,
             store,
-            from,
-            seen: HashMap::new(),
-            asked: now,
-            swept: now,
+            deferred: Vec::new(),
+            swept: Instant::now(),
             is_failing: false,
         })
     }
@@ -109,9 +153,13 @@ impl Tail {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            match self.look().await {
+            // A server that is gone without a word answers nothing for ever.
+            let looked = timeout(PATIENCE, self.look()).await;
+            match looked.unwrap_or_else(|_| Err(Unavailable::silent())) {
                 Ok(()) if self.is_failing => {
                     self.is_failing = false;
+                    // Perhaps another server has taken over, which knows less than the one before.
+                    self.store.caches.forget_everything().await;
                     tracing::info!("hearing of other processes' changes to the registry again");
                 }
                 Ok(()) => {}
@@ -127,54 +175,82 @@ impl Tail {
     }
 
     async fn look(&mut self) -> Result<(), Unavailable> {
-        let now = Instant::now();
-        let oldest = oldest_running(&self.store).await?;
-        let sql = "SELECT id, tx, at, source, body FROM changes WHERE tx >= $1 ORDER BY at, tx";
-        let rows: Vec<(String, i64, i64, String, String)> = sqlx::query_as(sql)
-            .bind(self.from)
+        let now = snapshot(&self.store).await?;
+        let sql = "SELECT id, at, source, body FROM changes \
+                   WHERE tx >= txid_snapshot_xmin(CAST($1 AS txid_snapshot)) \
+                   AND NOT txid_visible_in_snapshot(tx, CAST($1 AS txid_snapshot)) \
+                   AND txid_visible_in_snapshot(tx, CAST($2 AS txid_snapshot)) \
+                   ORDER BY tx, number";
+        let rows: Vec<Row> = sqlx::query_as(sql)
+            .bind(self.seen.clone())
+            .bind(now.clone())
             .fetch_all(&self.store.readers)
             .await?;
-        let mut effects = Vec::new();
-        for (id, tx, at, source, body) in rows {
-            let is_new = self.seen.insert(id, tx).is_none();
-            if is_new && source != self.store.process {
-                let line: Line = serde_json::from_str(&body)?;
-                effects.push(line.into_effect(at));
-            }
-        }
-        if now.duration_since(self.asked) > KEPT / 2 {
-            // Some may have been removed unseen.
+        let (effects, is_readable) = self.new_effects(rows);
+        if !is_readable {
+            // A newer release has written what this one does not know.
+            tracing::warn!("a change to the registry cannot be read: everything is forgotten");
             self.store.caches.forget_everything().await;
         }
         self.store.caches.forget(&effects).await;
         self.store.listeners.tell(&effects);
-        self.from = oldest;
-        self.seen.retain(|_, tx| *tx >= oldest);
-        self.asked = now;
-        if now.duration_since(self.swept) > SWEEP {
-            self.swept = now;
+        self.seen = now;
+        if self.swept.elapsed() > SWEEP {
+            self.swept = Instant::now();
             self.sweep().await?;
         }
         Ok(())
     }
 
+    /// What was done, in order, and whether all of it could be read.
+    fn new_effects(&mut self, rows: Vec<Row>) -> (Vec<Effect>, bool) {
+        let own = self.store.own.clone();
+        let mut effects = Vec::new();
+        let mut is_readable = true;
+        let deferred = std::mem::take(&mut self.deferred);
+        let mut decide = |id: String, effect: Effect, later: &mut Vec<_>| match own.fate(&id) {
+            // It has told of it.
+            None => {}
+            Some(Fate::Open) => later.push((id, effect)),
+            Some(Fate::Lost) => {
+                own.end(&[id], true);
+                effects.push(effect);
+            }
+        };
+        for (id, effect) in deferred {
+            decide(id, effect, &mut self.deferred);
+        }
+        let mut others = Vec::new();
+        for (id, at, source, body) in rows {
+            match serde_json::from_str::<Line>(&body) {
+                Ok(line) if source == self.store.process => {
+                    decide(id, line.into_effect(at), &mut self.deferred);
+                }
+                Ok(line) => others.push(line.into_effect(at)),
+                Err(_) => is_readable = false,
+            }
+        }
+        effects.append(&mut others);
+        (effects, is_readable)
+    }
+
     async fn sweep(&self) -> Result<(), Unavailable> {
+        let sql = "DELETE FROM changes \
+                   WHERE at < (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT - $1";
         let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
-        let before = millis(OffsetDateTime::now_utc()) - kept;
-        let delete = sqlx::query("DELETE FROM changes WHERE at < $1").bind(before);
-        delete.execute(&self.store.writers).await?;
+        sqlx::query(sql)
+            .bind(kept)
+            .execute(&self.store.writers)
+            .await?;
         Ok(())
     }
 }
 
-async fn oldest_running(store: &Store) -> Result<i64, Unavailable> {
-    let sql = "SELECT txid_snapshot_xmin(txid_current_snapshot())";
-    let (oldest,): (i64,) = sqlx::query_as(sql).fetch_one(&store.readers).await?;
-    Ok(oldest)
-}
-
-fn millis(time: OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+/// Which transactions have ended by now.
+async fn snapshot(store: &Store) -> Result<String, Unavailable> {
+    let sql = "SELECT CAST(txid_current_snapshot() AS TEXT)";
+    let (snapshot,): (String,) = sqlx::query_as(sql).fetch_one(&store.readers).await?;
+    Ok(snapshot)
 }
 
 impl Line {

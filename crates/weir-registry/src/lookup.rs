@@ -4,7 +4,8 @@ use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
 use weir_core::{
     Assertion, AssertionError, AuthId, Authority, Cached, CredentialType, Credentials, Device,
-    DeviceId, LookupError, NewDevice, ProvisionError, RegisteredTenant, Registry, Tenant, TenantId,
+    DeviceId, LookupError, MAX_ID, MAX_NAME, NewDevice, ProvisionError, RegisteredTenant, Registry,
+    Tenant, TenantId,
 };
 
 use crate::cache::{Denied, Loaded, Tag};
@@ -17,15 +18,22 @@ impl Registry for SqlRegistry {
         &'a self,
         name: &'a TenantId,
     ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
-        Box::pin(self.caches().tenant(name.clone(), self.load_tenant(name)))
+        Box::pin(async move {
+            check(&[(name.as_str(), MAX_ID)])?;
+            let load = self.load_tenant(name);
+            self.caches().tenant(name.clone(), load).await
+        })
     }
 
     fn tenant_by_anchor<'a>(
         &'a self,
         subject_dn: &'a str,
     ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
-        let load = self.load_anchor(subject_dn);
-        Box::pin(self.caches().anchor(subject_dn.to_owned(), load))
+        Box::pin(async move {
+            check(&[(subject_dn, MAX_NAME)])?;
+            let load = self.load_anchor(subject_dn);
+            self.caches().anchor(subject_dn.to_owned(), load).await
+        })
     }
 
     fn credentials<'a>(
@@ -34,9 +42,12 @@ impl Registry for SqlRegistry {
         kind: CredentialType,
         auth_id: &'a AuthId,
     ) -> BoxFuture<'a, Result<Cached<Credentials>, LookupError>> {
-        let key = (tenant.clone(), kind, auth_id.clone());
-        let load = self.load_credentials(tenant, kind, auth_id);
-        Box::pin(self.caches().credentials(key, load))
+        Box::pin(async move {
+            check(&[(tenant.as_str(), MAX_ID), (auth_id.as_str(), MAX_NAME)])?;
+            let key = (tenant.clone(), kind, auth_id.clone());
+            let load = self.load_credentials(tenant, kind, auth_id);
+            self.caches().credentials(key, load).await
+        })
     }
 
     fn provision<'a>(
@@ -151,6 +162,9 @@ impl SqlRegistry {
         device: &DeviceId,
         gateway: Option<&DeviceId>,
     ) -> Result<Cached<Assertion>, AssertionError> {
+        if check(&[(tenant.as_str(), MAX_ID), (device.as_str(), MAX_ID)]).is_err() {
+            return Err(AssertionError::DeviceUnknown);
+        }
         match self.cached_assertion(tenant, device, gateway).await {
             Ok(assertion) => return Ok(assertion),
             Err(Denied::Error(error)) => return Err(error),
@@ -159,7 +173,11 @@ impl SqlRegistry {
                     return Err(AssertionError::DeviceUnknown);
                 };
                 let done = self.provision_by_gateway(tenant, device, gateway, groups);
-                done.await?;
+                if let Err(error) = done.await {
+                    let error = AssertionError::from(error);
+                    self.remember_denial(tenant, device, gateway, &error).await;
+                    return Err(error);
+                }
             }
         }
         let asserted = self.cached_assertion(tenant, device, gateway).await;
@@ -168,6 +186,27 @@ impl SqlRegistry {
             // It was deleted in between.
             Denied::MayBeProvisioned { .. } => AssertionError::DeviceUnknown,
         })
+    }
+
+    /// A gateway that has no room for its devices may ask again and again.
+    async fn remember_denial(
+        &self,
+        tenant: &TenantId,
+        device: &DeviceId,
+        gateway: &DeviceId,
+        error: &AssertionError,
+    ) {
+        if !matches!(error, AssertionError::LimitReached) {
+            return;
+        }
+        let key = (tenant.clone(), device.clone(), Some(gateway.clone()));
+        let tags = vec![
+            Tag::Existence(tenant.clone()),
+            Tag::Room(tenant.clone()),
+            Tag::Device(tenant.clone(), device.clone()),
+            Tag::Device(tenant.clone(), gateway.clone()),
+        ];
+        self.caches().deny(key, error.clone().into(), tags).await;
     }
 
     async fn cached_assertion(
@@ -289,6 +328,15 @@ impl SqlRegistry {
             .await?;
         Ok(rows.into_iter().map(|(device,)| device).collect())
     }
+}
+
+/// Refuses names that nothing can have, rather than ask the database for them or remember them.
+fn check(names: &[(&str, usize)]) -> Result<(), LookupError> {
+    let is_possible = |(name, most): &(&str, usize)| name.len() <= *most && !name.contains('\0');
+    if names.iter().all(is_possible) {
+        return Ok(());
+    }
+    Err(LookupError::NotFound)
 }
 
 fn may_act(id: &DeviceId, gateway: &Device, device: &Device) -> bool {

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, json};
 use weir_core::{
-    Authority, ChangeSubject, CredentialType, Device, DeviceId, LookupError, NewDevice,
+    Authority, ChangeSubject, CredentialType, Device, DeviceId, LookupError, MAX_ID, NewDevice,
     ProvisionError, TenantId, Timestamp,
 };
 
 use crate::cache::Tag;
 use crate::change::Change;
 use crate::credentials::{NewCredential, NewSecret, SecretData};
-use crate::device::Provisioned;
+use crate::device::{Provisioned, place};
 use crate::version::new_id;
 use crate::{CreateDeviceError, SetCredentialsError, SqlRegistry, Unavailable};
 
@@ -27,13 +27,21 @@ impl SqlRegistry {
             device.authorities.push(Authority::AutoProvisioning);
         }
         let (tenant, general) = (tenant.clone(), self.max_devices());
-        let done = self.change(move |change| {
+        // By its name: the id may be another one each time.
+        let place = format!("{tenant}/{}", new.auth_id);
+        let done = self.change(&place, move |change| {
             Box::pin(async move {
                 let kind = CredentialType::X509Certificate.as_str();
+                change
+                    .lock(&format!("{kind} {} of {tenant}", new.auth_id))
+                    .await?;
                 if change.is_taken(&tenant, kind, new.auth_id.as_str()).await? {
+                    // That it is not may be remembered here.
+                    let (kind, auth_id) = (kind.to_owned(), new.auth_id.clone());
+                    change.touched(vec![Tag::Login(tenant, kind, auth_id)]);
                     return Ok(());
                 }
-                change.check_room(&tenant, general).await?;
+                change.check_room(&tenant, Some(&id), general).await?;
                 let origin = (None, Provisioned::Unannounced);
                 // A device that has the id already gets no second credential by itself.
                 let inserted = change.insert_device(&tenant, &id, &device, origin);
@@ -78,13 +86,17 @@ impl SqlRegistry {
             via_groups: groups,
             ..provisioned()
         };
+        let place = place(tenant, id);
         let (tenant, id, general) = (tenant.clone(), id.clone(), self.max_devices());
-        let done = self.change(move |change| {
+        let done = self.change(&place, move |change| {
             Box::pin(async move {
-                change.check_room(&tenant, general).await?;
+                change.check_room(&tenant, Some(&id), general).await?;
                 let origin = (None, Provisioned::Unannounced);
                 let inserted = change.insert_device(&tenant, &id, &device, origin);
-                inserted.await?;
+                if inserted.await?.is_none() {
+                    // That it is not there may be remembered here.
+                    change.touched(vec![Tag::Device(tenant, id)]);
+                }
                 Ok::<_, Failed>(())
             })
         });
@@ -97,8 +109,9 @@ impl SqlRegistry {
         tenant: &TenantId,
         device: &DeviceId,
     ) -> Result<(), LookupError> {
+        let place = place(tenant, device);
         let (tenant, device) = (tenant.clone(), device.clone());
-        let done = self.change(move |change| {
+        let done = self.change(&place, move |change| {
             Box::pin(async move {
                 let sql = "UPDATE devices SET provisioned = $1 \
                            WHERE tenant = $2 AND id = $3 AND provisioned = $4";
@@ -150,7 +163,8 @@ fn provisioned() -> Device {
 /// The rule for ids (northbound contract §3.1), which a certificate's subject may break.
 fn check_id(id: &DeviceId) -> Result<(), ProvisionError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:=".contains(c);
-    if !id.as_str().is_empty() && id.as_str().chars().all(allowed) {
+    let text = id.as_str();
+    if (1..=MAX_ID).contains(&text.len()) && text.chars().all(allowed) {
         return Ok(());
     }
     Err(ProvisionError::InvalidId(id.to_string()))

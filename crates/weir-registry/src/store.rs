@@ -1,10 +1,13 @@
 //! Opening the database.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Connection as _};
+use tokio::sync::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_core::ChangeListener;
 
@@ -12,11 +15,13 @@ use crate::Unavailable;
 use crate::cache::Caches;
 use crate::change::{Effect, Writer};
 use crate::dialect::Dialect;
-use crate::log::Tail;
+use crate::log::{Own, Tail};
 use crate::version::new_id;
 
 /// How long an operation waits for a free connection.
-const ACQUIRE: Duration = Duration::from_secs(10);
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// Changes under way at a time (PostgreSQL), at most.
+const TURNS: usize = 64;
 
 /// The registry: its database and what is remembered of it. Clones share both.
 #[derive(Clone)]
@@ -27,6 +32,10 @@ struct Parts {
     /// SQLite: who writes. PostgreSQL: everybody does, there is one connection for each.
     writer: Option<Writer>,
     max_devices: Option<u64>,
+    /// PostgreSQL: changes of the same place wait for each other here rather than each on a
+    /// connection. Places are spread over these.
+    turns: [Arc<Mutex<()>>; TURNS],
+    hasher: RandomState,
     /// Ends the look-out for others' changes.
     _tail: DropGuard,
 }
@@ -41,6 +50,8 @@ pub(crate) struct Store {
     pub(crate) listeners: Listeners,
     /// Tells this process's changes from others'.
     pub(crate) process: String,
+    /// Those of its changes of which it is not known yet whether they were made.
+    pub(crate) own: Own,
 }
 
 /// Who is told of changes.
@@ -117,8 +128,8 @@ impl SqlRegistry {
             let opened = pool(dialect, url, connections).await;
             opened.map_err(OpenError::Connect)
         };
+        migrate(dialect, url).await?;
         let writers = connect(dialect.writers()).await?;
-        dialect.migrate(&writers).await?;
         let store = Store {
             dialect,
             readers: connect(dialect.readers()).await?,
@@ -126,6 +137,7 @@ impl SqlRegistry {
             caches: Caches::new(options.capacity),
             listeners: Listeners::default(),
             process: new_id(),
+            own: Own::default(),
         };
         let stop = CancellationToken::new();
         let writer = match dialect {
@@ -139,6 +151,8 @@ impl SqlRegistry {
             store,
             writer,
             max_devices: options.max_devices,
+            turns: std::array::from_fn(|_| Arc::default()),
+            hasher: RandomState::new(),
             _tail: stop.drop_guard(),
         })))
     }
@@ -168,6 +182,13 @@ impl SqlRegistry {
         self.0.writer.as_ref()
     }
 
+    /// The turn that changes of `place` wait for.
+    pub(crate) fn turn(&self, place: &str) -> Arc<Mutex<()>> {
+        // The remainder is below the number of turns.
+        let number = (self.0.hasher.hash_one(place) % TURNS as u64) as usize;
+        self.0.turns[number].clone()
+    }
+
     pub(crate) fn caches(&self) -> &Caches {
         &self.0.store.caches
     }
@@ -189,7 +210,11 @@ impl Listeners {
         let changes = effects.iter().filter_map(|effect| effect.change.as_ref());
         for change in changes {
             for listener in &*listeners {
-                listener.changed(change);
+                let told = AssertUnwindSafe(|| listener.changed(change));
+                if std::panic::catch_unwind(told).is_err() {
+                    // The change is made; whoever else there is to hear of it shall.
+                    tracing::error!("a listener to registry changes panicked");
+                }
             }
         }
     }
@@ -200,8 +225,32 @@ async fn pool(dialect: Dialect, url: &str, connections: u32) -> Result<AnyPool, 
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .after_connect(move |connection, _| Box::pin(dialect.prepare(connection)))
+        // SQLite ends a transaction by itself when the disk is full; sqlx then believes for ever that
+        // it is in one. Such a connection is closed instead.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
         .connect(url)
         .await
+}
+
+/// Brings the schema up to date, over a connection without the limits that operations have: it may
+/// take long, and another process may be at it.
+async fn migrate(dialect: Dialect, url: &str) -> Result<(), OpenError> {
+    let options = AnyPoolOptions::new().max_connections(1);
+    let options = match dialect {
+        Dialect::Sqlite => {
+            options.after_connect(move |connection, _| Box::pin(dialect.prepare(connection)))
+        }
+        Dialect::Postgres => options,
+    };
+    let pool = options.connect(url).await.map_err(OpenError::Connect)?;
+    dialect.migrate(&pool).await?;
+    pool.close().await;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -255,5 +304,25 @@ mod tests {
             let opened = SqlRegistry::open(url).await;
             assert!(matches!(opened, Err(OpenError::Scheme)), "{url}");
         }
+    }
+
+    /// SQLite ends a transaction by itself when the disk is full.
+    #[tokio::test]
+    async fn a_disk_that_was_full_and_has_room_again_is_written_to() {
+        let (_folder, url) = given().await;
+        let registry = SqlRegistry::open(&url).await.unwrap();
+        let wide = || weir_core::Tenant {
+            alias: Some("x".repeat(100_000)),
+            ..weir_core::Tenant::default()
+        };
+        // The limit is this connection's own.
+        let limit = registry
+            .store()
+            .writers
+            .execute("PRAGMA max_page_count = 1");
+        limit.await.unwrap();
+        let full = registry.create_tenant(None, wide()).await.unwrap_err();
+        assert!(full.to_string().contains("unavailable"), "{full}");
+        registry.create_tenant(None, wide()).await.unwrap();
     }
 }

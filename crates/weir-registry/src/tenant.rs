@@ -76,7 +76,8 @@ impl SqlRegistry {
         tenant: Tenant,
     ) -> Result<(TenantId, Version), CreateTenantError> {
         let id = id.unwrap_or_else(|| new_id().into());
-        self.change(move |change| {
+        let place = id.to_string();
+        self.change(&place, move |change| {
             Box::pin(async move {
                 change.lock(LOCK).await?;
                 change.check_unique(&id, &tenant).await?;
@@ -129,8 +130,8 @@ impl SqlRegistry {
         tenant: Tenant,
         expected: Option<&Version>,
     ) -> Result<Version, UpdateTenantError> {
-        let (id, expected) = (id.clone(), expected.cloned());
-        self.change(move |change| {
+        let (place, id, expected) = (id.as_str(), id.clone(), expected.cloned());
+        self.change(place, move |change| {
             Box::pin(async move {
                 change.lock(LOCK).await?;
                 let before = change.tenant_to_change(&id, expected.as_ref()).await?;
@@ -146,7 +147,7 @@ impl SqlRegistry {
                 change.set_anchors(&id, &tenant).await?;
                 let mut tags = names(&before);
                 tags.extend(names(&tenant));
-                tags.push(Tag::Name(id.clone()));
+                tags.extend([Tag::Name(id.clone()), Tag::Room(id.clone())]);
                 change.made(&id, subject(ChangeKind::Updated, &tenant), tags);
                 Ok(version)
             })
@@ -164,8 +165,8 @@ impl SqlRegistry {
         id: &TenantId,
         expected: Option<&Version>,
     ) -> Result<(), ChangeError> {
-        let (id, expected) = (id.clone(), expected.cloned());
-        self.change(move |change| {
+        let (place, id, expected) = (id.as_str(), id.clone(), expected.cloned());
+        self.change(place, move |change| {
             Box::pin(async move {
                 change.lock(LOCK).await?;
                 let before = change.tenant_to_change(&id, expected.as_ref()).await?;
@@ -200,7 +201,8 @@ impl Change {
             .await
             .map_err(Unavailable::from)?;
         let (version, object) = row.ok_or(ChangeError::NotFound)?;
-        if expected.is_some_and(|expected| expected.as_str() != version) {
+        let expected = expected.map_or("", Version::as_str);
+        if !expected.is_empty() && expected != version {
             return Err(ChangeError::VersionMismatch);
         }
         Ok(serde_json::from_str(&object).map_err(Unavailable::from)?)

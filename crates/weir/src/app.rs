@@ -38,7 +38,7 @@ const CONNECTED_TIME_UPDATE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct App {
     /// Held until the gateway has ended.
-    lock: File,
+    locks: (File, Option<File>),
     health: Health,
     registry: SqlRegistry,
     metrics: Metrics,
@@ -76,7 +76,10 @@ impl App {
         let metrics = Metrics::new(limits::host_name(), Instant::now());
         let health = Health::build(&config.health, metrics.clone()).await?;
         secrets::create_folder(&config.data_dir)?;
-        let lock = secrets::lock_folder(&config.data_dir)?;
+        let locks = (
+            secrets::lock_folder(&config.data_dir)?,
+            secrets::lock_registry(config)?,
+        );
         let registry = open_registry(config).await?;
 
         let verifier = PasswordVerifier::new(limits::password_threads());
@@ -113,7 +116,7 @@ impl App {
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
         let drain = Duration::from_secs(config.drain_timeout);
         let app = Self {
-            lock,
+            locks,
             health,
             registry,
             metrics,
@@ -142,7 +145,7 @@ impl App {
     /// Serves until `stop` is cancelled, then drains and ends.
     pub async fn run(self, stop: CancellationToken) {
         let Self {
-            lock,
+            locks,
             health,
             registry,
             metrics,
@@ -184,7 +187,7 @@ impl App {
         stop_health.cancel();
         ended("health", &mut watch).await;
         registry.close().await;
-        drop(lock);
+        drop(locks);
         tracing::info!("stopped");
     }
 }

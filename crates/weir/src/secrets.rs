@@ -71,17 +71,35 @@ pub fn create_folder(data_dir: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// If another gateway has it.
 pub(crate) fn lock_folder(data_dir: &Path) -> anyhow::Result<File> {
-    let path = data_dir.join("lock");
+    let lock = lock(&data_dir.join("lock"))?;
+    lock.with_context(|| format!("{} is in use by another gateway", data_dir.display()))
+}
+
+/// Takes a registry's database file for this process alone, if it is one and not in the data folder.
+///
+/// # Errors
+/// If another gateway has it.
+pub(crate) fn lock_registry(config: &Config) -> anyhow::Result<Option<File>> {
+    let Some(database) = config.registry_file() else {
+        return Ok(None);
+    };
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = lock(Path::new(&name))?;
+    lock.map(Some)
+        .with_context(|| format!("{} is in use by another gateway", database.display()))
+}
+
+/// The file, locked; the inner error says that another process has locked it.
+fn lock(path: &Path) -> anyhow::Result<rustix::io::Result<File>> {
     let lock = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(&path);
+        .open(path);
     let lock = lock.with_context(|| format!("cannot write {}", path.display()))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .with_context(|| format!("{} is in use by another gateway", data_dir.display()))?;
-    Ok(lock)
+    Ok(flock(&lock, FlockOperation::NonBlockingLockExclusive).map(|()| lock))
 }
 
 /// Reads what the first start wrote down.

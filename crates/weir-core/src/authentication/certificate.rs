@@ -7,9 +7,12 @@ use weir_x509::{Certificate, DistinguishedName, PublicKey, Template, verify_leaf
 
 use super::{Attempt, BAD, MALFORMED, refused, unauthorized_or_unavailable};
 use crate::{
-    AuthId, AuthenticationError, Cached, CredentialType, Credentials, LookupError, NewDevice,
-    Principal, ProvisionError, Reason, RegisteredTenant, Rule, TenantId, TrustAnchor, Validity,
+    AuthId, AuthenticationError, Cached, CredentialFault, CredentialType, Credentials, LookupError,
+    NewDevice, Principal, ProvisionError, Reason, RegisteredTenant, Rule, TenantId, TrustAnchor,
+    Validity,
 };
+
+const UNTRUSTED: Reason = Reason::Unauthorized(CredentialFault::Untrusted);
 
 impl Attempt<'_> {
     pub(super) async fn by_certificate(
@@ -23,7 +26,8 @@ impl Attempt<'_> {
         let tenant = found.map_err(AuthenticationError::anonymous)?;
         self.check_tenant(&tenant)?;
         let now = OffsetDateTime::now_utc();
-        let anchor = vouching(&tenant, &certificate, now).ok_or_else(|| refused(&tenant, BAD))?;
+        let anchor =
+            vouching(&tenant, &certificate, now).ok_or_else(|| refused(&tenant, UNTRUSTED))?;
         let subject = certificate.subject();
         let auth_id = named(anchor.auth_id_template.as_deref(), subject)
             .ok_or_else(|| refused(&tenant, BAD))?;
@@ -140,7 +144,16 @@ fn vouching<'t>(
             public_key,
         });
     match verify_leaf(certificate, views, now) {
-        Ok(index) => readable.get(index).map(|(anchor, _)| *anchor),
+        Ok(index) => {
+            let (anchor, _) = readable.get(index)?;
+            if anchor.ocsp_revocation_enabled {
+                // Whether it was revoked cannot be asked yet, and what is not known counts as revoked.
+                let tenant = tenant.id.as_str();
+                tracing::warn!(tenant, "ocsp-revocation-enabled: cannot be asked, refusing");
+                return None;
+            }
+            Some(anchor)
+        }
         Err(error) => {
             let tenant = tenant.id.as_str();
             tracing::debug!(tenant, %error, "a client certificate is not vouched for");

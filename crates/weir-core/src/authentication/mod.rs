@@ -76,7 +76,7 @@ impl AuthenticationError {
 
 /// For anything wrong with a user name's form.
 const MALFORMED: Reason = Reason::Unauthorized(CredentialFault::Malformed);
-/// For everything a guesser must not be able to tell apart.
+/// For everything a guesser is not to be told apart.
 const BAD: Reason = Reason::Unauthorized(CredentialFault::Wrong);
 
 /// Checks presented credentials in Hono's order: form, tenant, adapter, credential, secret.

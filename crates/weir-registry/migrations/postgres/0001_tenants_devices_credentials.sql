@@ -62,7 +62,10 @@ CREATE TABLE changes (
     id     TEXT   NOT NULL PRIMARY KEY,
     -- The transaction that made the change, by which nobody overlooks one that ends late.
     tx     BIGINT NOT NULL DEFAULT txid_current(),
-    at     BIGINT NOT NULL,
+    -- Its place among those of its transaction.
+    number BIGINT NOT NULL,
+    -- By this server's clock, which all processes share.
+    at     BIGINT NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT,
     -- The process that made it.
     source TEXT   NOT NULL,
     body   TEXT   NOT NULL

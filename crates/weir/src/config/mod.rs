@@ -187,6 +187,15 @@ impl Config {
         }
     }
 
+    /// The registry's database file, if one is configured.
+    pub(crate) fn registry_file(&self) -> Option<PathBuf> {
+        let url = self.registry.url.as_ref()?.reveal();
+        let path = url.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let (path, _) = path.split_once('?').unwrap_or((path, ""));
+        Some(PathBuf::from(path))
+    }
+
     /// What is wrong although each value by itself can be read: key and message.
     pub(crate) fn mistakes(&self) -> Vec<(String, String)> {
         let mut mistakes = Vec::new();
