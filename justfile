@@ -64,9 +64,10 @@ bench-registry *arguments: build
 engine-figures:
     cargo test --release -p weir-amqp-engine -- --ignored --nocapture figures
 
-# Tell all stories with real clients (curl, mosquitto_pub, Qpid Proton, rhea), or some: `just interop interop -k ttl`
+# Tell all stories with real clients (curl, mosquitto_pub, Qpid Proton, rhea, Schemathesis), or some: `just interop interop -k ttl`
 interop *arguments: build interop-install
     interop/.venv/bin/python -B -m pytest -c interop/pytest.ini --rootdir interop --basetemp interop/work "${@:-interop}"
+    [ $# -gt 0 ] || just test-postgres
 
 # Install what the stories use: Debian packages, and a folder each for Python and JavaScript
 interop-install:
@@ -92,3 +93,13 @@ interop-stop: (interop "interop/test_stop.py")
 
 # Stories: the demonstration and the commands it prints
 interop-demo: (interop "interop/test_demo.py")
+
+# Stories: the management API and its description of itself
+interop-openapi: (interop "interop/test_openapi.py")
+
+# Stories: two gateways on one PostgreSQL; and what `just test-postgres` runs
+interop-postgres: test-postgres (interop "interop/test_postgres.py")
+
+# Run the tests of the registry and the management API on a PostgreSQL of their own instead of SQLite
+test-postgres: interop-install
+    PYTHONPATH=interop interop/.venv/bin/python -B -m harness.postgres cargo test --test registry --test api

@@ -1,86 +1,258 @@
-"""The user guide: every command in it is run, in the order in which it stands there."""
+"""The guides: every command in them is run, in the order in which it stands there."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from harness.gateway import BINARY, ROOT
-from harness.wait import DEADLINE, until
+from harness.postgres import Postgres
+from harness.wait import until
 
-GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# The ports in the guide are the defaults; here every gateway has its own.
-PORTS = {8080: "http", 1883: "mqtt", 15672: "northbound.amqp", 28080: "management", 8088: "health"}
+PART = re.compile(
+    r"^##+ (?P<heading>.*)$|^```(?P<language>\w+)\n(?P<text>(?s:.*?))^```$", re.MULTILINE
+)
+# The ports in the guides are the defaults; here every gateway has its own.
+PORTS = {
+    8080: "http",
+    8443: "http-tls",
+    1883: "mqtt",
+    8883: "mqtt-tls",
+    15672: "northbound.amqp",
+    28080: "management",
+    28443: "management-tls",
+    8088: "health",
+}
+TLS_PORTS = {f"{listener}.tls_port": 0 for listener in ("http", "mqtt", "northbound.amqp", "management")}
+
+
+class Guide:
+    """The blocks of a guide by the heading that they stand under."""
+
+    def __init__(self, name):
+        self.languages, self.blocks, heading = {}, {}, None
+        for part in PART.finditer((ROOT / "docs" / name).read_text()):
+            heading = part["heading"] or heading
+            if part["language"]:
+                self.languages.setdefault(heading, []).append(part["language"])
+                self.blocks.setdefault(heading, []).append(part["text"])
+
+    def __getitem__(self, heading):
+        return self.blocks[heading]
+
+
+USERS, OPERATORS = Guide("user-guide.md"), Guide("operator-guide.md")
+
+
+class Reader:
+    """Somebody who follows a guide: a folder, a shell that stays open, and gateways of their own."""
+
+    def __init__(self, folder, start_gateway):
+        self.folder, self.start_gateway = folder / "reader", start_gateway
+        programs = self.folder / "bin"
+        programs.mkdir(parents=True)
+        (programs / "weir").symlink_to(BINARY)
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith("WEIR")}
+        # Proton is in the Python of these stories.
+        path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.shell = subprocess.Popen(
+            ["bash", "-euo", "pipefail"],
+            env={**inherited, "PATH": path},
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.gateway, self.lines, self.blocks = None, [], 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.shell.stdout:
+            self.lines.append(line)
+
+    def start(self, **settings):
+        """Starts the gateway, or starts it again, with the data folder of the guides."""
+        self.stop()
+        self.gateway = self.start_gateway(data_dir=self.folder / "weir-data", **settings)
+        self.run(f"export WEIR_URL={self.gateway.url('management', '')}")
+
+    def stop(self):
+        """Stops the gateway, if there is one."""
+        if self.gateway:
+            self.gateway.terminate()
+            self.gateway.stopped()
+
+    def write(self, name, text):
+        """Writes a file of the guide."""
+        (self.folder / name).write_text(self._with_ports(text))
+
+    def run(self, block):
+        """Runs a block, which has to succeed; what was said meanwhile."""
+        self.blocks += 1
+        begin, mark = len(self.lines), f"--- the end of block {self.blocks}\n"
+        self.shell.stdin.write(f"{{\n{self._with_ports(block)}\n}} </dev/null; printf '\\n%s' '{mark}'\n")
+        self.shell.stdin.flush()
+        until(block, lambda: mark in self.lines or self.shell.poll() is not None)
+        said = "".join(self.lines[begin:])
+        assert mark in self.lines, f"{block}\n{said}"
+        return said
+
+    def has_heard(self, line, times=1):
+        """Waits until something, perhaps in the background, has said the line so many times."""
+        until(line, lambda: len(re.findall(line, "".join(self.lines))) >= times)
+
+    def _with_ports(self, text):
+        addresses = self.gateway.addresses if self.gateway else {}
+        for port, listener in PORTS.items():
+            if listener in addresses:
+                text = re.sub(rf"\b{port}\b", str(addresses[listener][1]), text)
+        return text
+
+    def close(self):
+        self.run("kill $(jobs -p) || true")
+        self.shell.stdin.close()
+        self.shell.wait()
 
 
 @pytest.fixture
-def shell(start_gateway, tmp_path):
-    """A shell beside a gateway, as a reader has it: `weir` and Proton's Python are on its path."""
-    gateway = start_gateway()
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "weir").symlink_to(BINARY)
-    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-
-    def with_ports(text):
-        for port, listener in PORTS.items():
-            text = re.sub(rf"\b{port}\b", str(gateway.address(listener)[1]), text)
-        return text
-
-    def run(script):
-        command = ["bash", "-euo", "pipefail", "-c", with_ports(script)]
-        options = {"capture_output": True, "text": True, "timeout": DEADLINE, "cwd": tmp_path}
-        return subprocess.run(command, env={**gateway.environment, "PATH": path}, **options)
-
-    run.gateway, run.folder, run.with_ports, run.path = gateway, tmp_path, with_ports, path
-    return run
+def reader(start_gateway, tmp_path):
+    reader = Reader(tmp_path, start_gateway)
+    yield reader
+    if reader.shell.poll() is None:
+        reader.close()
 
 
-def blocks(language):
-    return [text for kind, text in BLOCK.findall(GUIDE) if kind == language]
+def accepted(reader, block):
+    """Runs a block with an upload again and again: without a receiver, the device is told so."""
+    until(block, lambda: "HTTP/1.1 202" in reader.run(block))
 
 
-def test_every_command_works(shell):
-    provision, start_receiver, post, publish, via = blocks("sh")
-    (script,) = blocks("python")
-    helper = provision.splitlines()[0]
-    (shell.folder / "receive.py").write_text(shell.with_ports(script))
+def test_every_command_of_the_user_guide_works(reader):
+    reader.start()
+    [provision] = USERS["A tenant, a device, a password"]
+    assert re.search(r"importance\W+high", reader.run(provision))
+    script, receive = USERS["An application"]
+    [post], [publish] = USERS["HTTP"], USERS["MQTT"]
+    reader.write("receive.py", script)
+    reader.run(receive)
+    accepted(reader, post)
+    reader.run(publish)
+    reader.has_heard(r'sensor1 \S+ \{"temperature": 21.5\}\n', 2)
 
-    done = shell(provision)
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert '"importance":"high"' in done.stdout.replace(" ", "")
+    via, authorise, send = USERS["Gateways"]
+    reader.run(via)
+    reader.run(authorise)
+    accepted(reader, send)
+    reader.has_heard(r"meter-8 application/vnd.eclipse-hono-device-provisioning-notification \n")
+    reader.has_heard(r'meter-8 application/json \{"volume": 3\}\n')
 
-    receiver = subprocess.Popen(
-        ["bash", "-c", "exec " + start_receiver.rstrip().removesuffix("&")],
-        env={**shell.gateway.environment, "PATH": shell.path},
-        cwd=shell.folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    own, restart, issue, trust, use, register = USERS["Certificates"]
+    reader.run(own)
+    variables = dict(re.findall(r"WEIR__TLS__(\w+)=(\S+)", restart))
+    settings = {f"tls.{name.lower()}": reader.folder / path for name, path in variables.items()}
+    reader.start(**settings, **TLS_PORTS)
+    reader.write("receive.py", script)
+    reader.run(receive)
+    reader.run(authorise)
+    accepted(reader, post)
+    reader.run(issue)
+    reader.run(trust)
+    reader.run(use)
+    reader.has_heard(r'sensor2 \S+ \{"temperature": 21.5\}\n', 2)
+    accepted(reader, register)
+    reader.has_heard(r"sensor3 application/vnd.eclipse-hono-device-provisioning-notification \n")
+    reader.has_heard(r'sensor3 application/json \{"temperature": 21.5\}\n')
+
+    [change] = USERS["Changes in the registry"]
+    assert json.loads(change)["type"] == "device-change-v1"
+
+
+def test_every_command_of_the_operator_guide_works(reader):
+    configuration, check = OPERATORS["Running it"]
+    reader.write("weir.toml", configuration)
+    reader.run(check)
+
+    own, *_ = USERS["Certificates"]
+    reader.run(own)
+    certificate, key = reader.folder / "gateway.pem", reader.folder / "gateway.key"
+    reader.start(**{"tls.certificate": certificate, "tls.key": key}, **TLS_PORTS)
+    provision, from_elsewhere = OPERATORS["Provisioning"]
+    assert "plant-7" in reader.run(provision)
+    assert "acme" in reader.run(from_elsewhere)
+    fleet, apply = OPERATORS["Many at once"]
+    reader.write("fleet.yaml", fleet)
+    reader.run(apply)
+    assert "meter-1" in (reader.folder / "all.yaml").read_text()
+    [by_http] = OPERATORS["Over HTTP"]
+    assert '"openapi":"3.1' in reader.run(by_http)
+    by_command, search = OPERATORS["Searching"]
+    assert "meter-1" in reader.run(by_command)
+    found = reader.run(search)
+    assert '"total":3' in found and '"id":"meter-1"' in found, found
+
+    back_up, restore, _, _ = OPERATORS["Backup and restore"]
+    reader.run(back_up)
+    reader.run("weir tenant delete acme")
+    reader.stop()
+    reader.run(restore)
+    reader.start()
+    assert "plant-7" in reader.run("weir device get acme sensor1")
+    assert reader.gateway.read("/tenants/acme")["registration-limits"] == {"max-devices": 1000}
+
+
+def test_what_the_operator_guide_says_of_postgresql_works(reader):
+    create, configuration = OPERATORS["PostgreSQL"]
+    _, _, back_up, restore = OPERATORS["Backup and restore"]
+    server = Postgres()
     try:
-        # Until the receiver is there, the device is told that there is none.
-        until("a receiver", lambda: "503" not in shell(post).stdout)
-        done = shell(publish)
-        assert (done.returncode, done.stderr) == (0, "")
-        told = [receiver.stdout.readline() for _ in range(2)]
+        psql = ["psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", server.url()]
+        subprocess.run(psql, input=create, text=True, check=True)
+        url, _, _ = tomllib.loads(configuration)["registry"]["url"].partition("?")
+        url = url.replace("db.example.com", f"127.0.0.1:{server.port}")
+
+        reader.start(**{"registry.url": url})
+        reader.run("weir tenant create acme")
+        reader.run(f"DATABASE={url}")
+        reader.run(back_up)
+        reader.run("weir tenant delete acme")
+        reader.stop()
+        reader.run(restore)
+        reader.start(**{"registry.url": url})
+        reader.run("weir tenant get acme")
+        reader.stop()
     finally:
-        receiver.kill()
-        receiver.wait()
-    for line in told:
-        assert line.startswith("sensor1 ") and line.endswith('{"temperature": 21.5}\n'), told
-
-    done = shell(f"{helper}\n{via}")
-    assert done.returncode == 0, done.stderr + done.stdout
+        server.close()
 
 
-def test_it_names_only_commands_that_are_tried():
-    assert len(blocks("sh")) == 5 and len(blocks("python")) == 1
-    started = re.findall(r"^\$ (.*)$", "\n".join(blocks("console")), re.MULTILINE)
-    assert started == [
+def test_they_show_nothing_that_is_not_tried():
+    assert USERS.languages == {
+        "Start": ["console"],
+        "A tenant, a device, a password": ["sh"],
+        "An application": ["python", "sh"],
+        "HTTP": ["sh"],
+        "MQTT": ["sh"],
+        "Gateways": ["sh", "sh", "sh"],
+        "Certificates": ["sh", "console", "sh", "sh", "sh", "sh"],
+        "Changes in the registry": ["json"],
+    }
+    assert OPERATORS.languages == {
+        "Running it": ["toml", "sh"],
+        "Provisioning": ["sh", "sh"],
+        "Many at once": ["yaml", "sh"],
+        "Over HTTP": ["sh"],
+        "Searching": ["sh", "sh"],
+        "PostgreSQL": ["sql", "toml"],
+        "Backup and restore": ["sh", "sh", "sh", "sh"],
+    }
+    assert re.findall(r"^\$ (.*)$", USERS["Start"][0], re.MULTILINE) == [
         "cargo build --release",
         'export PATH="$PWD/target/release:$PATH"',
         "weir serve",

@@ -10,9 +10,9 @@ DEADLINE = 60
 class Patience:
     """What is left of the deadline."""
 
-    def __init__(self, what):
+    def __init__(self, what, deadline=DEADLINE):
         self.what = what
-        self.ends = time.monotonic() + DEADLINE
+        self.ends = time.monotonic() + deadline
 
     def left(self):
         """Seconds left; fails when there are none."""
@@ -21,9 +21,9 @@ class Patience:
         return left
 
 
-def until(what, condition):
+def until(what, condition, deadline=DEADLINE):
     """Asks `condition` until it says something true, and returns that."""
-    patience = Patience(what)
+    patience = Patience(what, deadline)
     while not (answer := condition()):
         patience.left()
         time.sleep(0.02)

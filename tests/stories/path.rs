@@ -1,33 +1,15 @@
 //! A message goes from a device to an application, with everything in it.
 
-use fe2o3_amqp::types::messaging::{Body, Message};
-use fe2o3_amqp::types::primitives::{SimpleValue, Symbol, Value};
+use fe2o3_amqp::types::primitives::{SimpleValue, Value};
 use serde_json::json;
 
 use crate::kit::{
-    Answer, Application, Gateway, MqttDevice, basic, property, story, symbol_annotation,
+    Accepted, Answer, Application, Gateway, MqttDevice, basic, content_type, payload, property,
+    story, string, symbol_annotation,
 };
 
-type Received = Message<Body<Value>>;
-
-fn payload(message: &Received) -> Vec<u8> {
-    match &message.body {
-        Body::Data(sections) => {
-            let sections: Vec<_> = sections.iter().collect();
-            assert_eq!(sections.len(), 1, "one data section");
-            sections[0].0.to_vec()
-        }
-        Body::Empty => Vec::new(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn string(text: &str) -> Option<SimpleValue> {
-    Some(SimpleValue::String(text.to_owned()))
-}
-
 /// What every message has, whatever protocol it came by.
-fn assert_common(message: &Received, tenant: &str, endpoint: &str, adapter: &str, address: &str) {
+fn assert_common(message: &Accepted, tenant: &str, endpoint: &str, adapter: &str, address: &str) {
     let header = message.header.clone().unwrap_or_default();
     assert_eq!(header.durable, endpoint == "event");
     let properties = message.properties.as_ref().unwrap();
@@ -61,16 +43,6 @@ fn assert_common(message: &Received, tenant: &str, endpoint: &str, adapter: &str
     assert_eq!(property(message, "device_id"), string("sensor"));
     assert_eq!(property(message, "orig_adapter"), string(adapter));
     assert_eq!(property(message, "orig_address"), string(address));
-}
-
-fn content_type(message: &Received) -> Option<String> {
-    message
-        .properties
-        .as_ref()
-        .unwrap()
-        .content_type
-        .as_ref()
-        .map(|Symbol(text)| text.clone())
 }
 
 #[test]

@@ -17,6 +17,9 @@ use super::Gateway;
 /// A message as the client decoded it.
 pub(crate) type Received = Delivery<Body<Value>>;
 
+/// The same without what only its settlement needs.
+pub(crate) type Accepted = Message<Body<Value>>;
+
 /// One connection that consumes from one address.
 pub(crate) struct Application {
     receiver: Receiver,
@@ -76,7 +79,7 @@ impl Application {
     }
 
     /// Receives the next message and accepts it.
-    pub(crate) async fn accept_next(&mut self) -> Message<Body<Value>> {
+    pub(crate) async fn accept_next(&mut self) -> Accepted {
         let received = self.receive().await;
         self.accept(&received).await;
         received.into_message()
@@ -111,14 +114,38 @@ impl Application {
 }
 
 /// An application property.
-pub(crate) fn property(message: &Message<Body<Value>>, name: &str) -> Option<SimpleValue> {
+pub(crate) fn property(message: &Accepted, name: &str) -> Option<SimpleValue> {
     message.application_properties.as_ref()?.get(name).cloned()
 }
 
 /// A message annotation, whose key has to be a symbol.
-pub(crate) fn symbol_annotation(message: &Message<Body<Value>>, name: &str) -> Option<Value> {
+pub(crate) fn symbol_annotation(message: &Accepted, name: &str) -> Option<Value> {
     let annotations = message.message_annotations.as_ref()?;
     annotations
         .get(&Symbol::from(name) as &dyn fe2o3_amqp::types::messaging::annotations::AnnotationKey)
         .cloned()
+}
+
+/// The payload; the empty one if there is no body.
+pub(crate) fn payload(message: &Accepted) -> Vec<u8> {
+    match &message.body {
+        Body::Data(sections) => {
+            let sections: Vec<_> = sections.iter().collect();
+            assert_eq!(sections.len(), 1, "one data section");
+            sections[0].0.to_vec()
+        }
+        Body::Empty => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A string as a property has it.
+pub(crate) fn string(text: &str) -> Option<SimpleValue> {
+    Some(SimpleValue::String(text.to_owned()))
+}
+
+pub(crate) fn content_type(message: &Accepted) -> Option<String> {
+    let properties = message.properties.as_ref().unwrap();
+    let content_type = properties.content_type.as_ref();
+    content_type.map(|Symbol(text)| text.clone())
 }

@@ -133,10 +133,7 @@ impl TlsGateway {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(self.roots.clone())
-            .with_client_auth_cert(
-                vec![identity.certificate.clone()],
-                identity.key.clone_key(),
-            )
+            .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())
             .unwrap();
         Visitor {
             host: host.to_owned(),

@@ -191,6 +191,13 @@ impl MqttDevice {
     }
 }
 
+/// Why a connection was refused, in the client's words.
+pub(crate) fn refusal(attempt: Result<MqttDevice, String>) -> String {
+    let error = attempt.err().expect("the gateway accepted the connection");
+    let inside = error.strip_prefix("ConnectionRefused(");
+    inside.unwrap_or(&error).trim_end_matches(')').to_owned()
+}
+
 /// A CONNECT packet by hand, and the return code of what comes back; `None` if the connection is
 /// closed instead.
 pub(crate) async fn mqtt_connect(

@@ -9,10 +9,12 @@ mod metrics;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use application::{Application, property, symbol_annotation};
+pub(crate) use application::{
+    Accepted, Application, content_type, payload, property, string, symbol_annotation,
+};
 pub(crate) use certificates::{Authority, Identity, TlsGateway, Visitor, subject};
 pub(crate) use device::{
-    Answer, End, MqttDevice, basic, connect_packet, mqtt_connect, mqtt_socket,
+    Answer, End, MqttDevice, basic, connect_packet, mqtt_connect, mqtt_socket, refusal,
 };
 pub(crate) use gateway::{Device, Gateway};
 pub(crate) use metrics::Series;
