@@ -4,7 +4,7 @@
 //!   and what operators change (`tenant.rs`, `device.rs`, `credentials.rs`).
 //! * `search/` finds tenants and devices by their members. The database does it, each in its own SQL.
 //! * A look-up that was answered before is answered from memory, until something it depends on
-//!   changes. `cache.rs` has the rule by which nobody sees an old value after a change was answered.
+//!   changes. `cache/mod.rs` has the rule by which nobody sees an old value after a change was answered.
 //! * A change is one transaction (`change.rs`), runs to its end even if nobody waits for it any more,
 //!   and is on the disk when it is answered. It may name the [`Version`] it expects to replace.
 //! * SQL is written once for all databases: `$1` parameters, no booleans, times in milliseconds,

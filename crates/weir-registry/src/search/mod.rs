@@ -15,7 +15,7 @@ mod statement;
 use std::time::Duration;
 
 use sqlx::{Any, Transaction};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use weir_core::{Device, DeviceId, Tenant, TenantId};
 
@@ -27,7 +27,8 @@ use crate::dialect::Dialect;
 use crate::{ReadError, SqlRegistry, Unavailable};
 use statement::Statement;
 
-/// Searches at a time. Each occupies one of the connections that look-ups share, perhaps for long.
+/// Searches at a time, of all registries of the process. Each occupies one of the connections that
+/// look-ups share, perhaps for long.
 static SEARCHES: Semaphore = Semaphore::const_new(2);
 /// How long a search waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
@@ -149,16 +150,12 @@ impl SqlRegistry {
         &self,
         search: &Search,
     ) -> Result<Page<(TenantId, Tenant)>, Unavailable> {
-        let (_turn, mut tx) = self.begin_search().await?;
-        let statement = Statement::tenants(self.store().dialect, search);
-        let (total,): (i64,) = statement.count().fetch_one(&mut *tx).await?;
-        let page = statement.page("tenants.id, tenants.object");
-        let rows: Vec<(String, String)> = page.fetch_all(&mut *tx).await?;
-        tx.commit().await?;
-        Page::new(total, rows, |(id, object)| {
-            let tenant = serde_json::from_str(&object)?;
-            Ok((id.into(), tenant))
-        })
+        let (registry, search) = (self.clone(), search.clone());
+        in_turn(
+            &SEARCHES,
+            async move { registry.find_tenants(&search).await },
+        )
+        .await
     }
 
     /// Searches the devices of a tenant: the gateways among them, the others, or all. A gateway is
@@ -172,8 +169,23 @@ impl SqlRegistry {
         is_gateway: Option<bool>,
         search: &Search,
     ) -> Result<Page<(DeviceId, Device)>, ReadError> {
-        let found = self.find_devices(tenant, is_gateway, search).await?;
+        let (registry, tenant, search) = (self.clone(), tenant.clone(), search.clone());
+        let find = async move { registry.find_devices(&tenant, is_gateway, &search).await };
+        let found = in_turn(&SEARCHES, find).await?;
         found.ok_or(ReadError::NotFound)
+    }
+
+    async fn find_tenants(&self, search: &Search) -> Result<Page<(TenantId, Tenant)>, Unavailable> {
+        let mut tx = self.begin_search().await?;
+        let statement = Statement::tenants(self.store().dialect, search);
+        let (total,): (i64,) = statement.count().fetch_one(&mut *tx).await?;
+        let page = statement.page("tenants.id, tenants.object");
+        let rows: Vec<(String, String)> = page.fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        Page::new(total, rows, |(id, object)| {
+            let tenant = serde_json::from_str(&object)?;
+            Ok((id.into(), tenant))
+        })
     }
 
     /// The page, if there is such a tenant.
@@ -183,7 +195,7 @@ impl SqlRegistry {
         is_gateway: Option<bool>,
         search: &Search,
     ) -> Result<Option<Page<(DeviceId, Device)>>, Unavailable> {
-        let (_turn, mut tx) = self.begin_search().await?;
+        let mut tx = self.begin_search().await?;
         let existing: Option<(String,)> = sqlx::query_as("SELECT id FROM tenants WHERE id = $1")
             .bind(tenant.to_string())
             .fetch_optional(&mut *tx)
@@ -205,21 +217,34 @@ impl SqlRegistry {
         page.map(Some)
     }
 
-    /// Waits for a search's turn. What it reads is as if read at once: counting and fetching in one
-    /// statement would keep the database from stopping at the end of the page.
-    async fn begin_search(
-        &self,
-    ) -> Result<(SemaphorePermit<'static>, Transaction<'static, Any>), Unavailable> {
-        let waited = timeout(TURN, SEARCHES.acquire()).await;
-        let turn = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
-        // It is never closed.
-        let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
+    /// What a search reads is as if read at once: counting and fetching in one statement would keep
+    /// the database from stopping at the end of the page.
+    async fn begin_search(&self) -> Result<Transaction<'static, Any>, Unavailable> {
         let begin = match self.store().dialect {
             Dialect::Sqlite => sqlite::BEGIN,
             Dialect::Postgres => postgres::BEGIN,
         };
-        Ok((turn, self.readers().begin_with(begin).await?))
+        Ok(self.readers().begin_with(begin).await?)
     }
+}
+
+/// Waits for one of `turns` and does `work`, to its end even if nobody waits for it any more: the
+/// database cannot be told to stop, and the turn is over only when it has.
+async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
+    work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let waited = timeout(TURN, turns.acquire()).await;
+    let turn = waited.map_err(|_| sqlx::Error::PoolTimedOut)?;
+    // It is never closed.
+    let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
+    let done = tokio::spawn(async move {
+        let done = work.await;
+        drop(turn);
+        done
+    });
+    // It panicked, or the process ends.
+    done.await.map_err(|error| sqlx::Error::Io(error.into()))?
 }
 
 impl<T> Page<T> {
@@ -233,5 +258,40 @@ impl<T> Page<T> {
             total: u64::try_from(total).unwrap_or(0),
             items: rows.into_iter().map(parse).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_abandoned_search_keeps_its_turn_until_it_is_done() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        let (begun, has_begun) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let search = tokio::spawn(in_turn(&TURNS, async {
+            let _ = begun.send(());
+            let _ = ended.await;
+            Ok(())
+        }));
+        has_begun.await.unwrap();
+        search.abort();
+        assert!(search.await.unwrap_err().is_cancelled());
+        assert_eq!(TURNS.available_permits(), 0);
+        end.send(()).unwrap();
+        assert_eq!(in_turn(&TURNS, async { Ok(5) }).await.unwrap(), 5);
+        assert_eq!(TURNS.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_search_that_panics_fails_and_gives_its_turn_back() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        for _ in 0..2 {
+            let found = in_turn::<()>(&TURNS, async { panic!("of a search") });
+            assert!(found.await.is_err());
+        }
     }
 }

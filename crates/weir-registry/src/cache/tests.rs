@@ -1,6 +1,6 @@
 //! The rule of forgetting, one interleaving at a time.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use weir_core::Tenant;
 
+use super::shelf::Index;
 use super::*;
 
 fn tenant() -> TenantId {
