@@ -61,10 +61,23 @@ pub struct Device {
 
 /// Something that a gateway may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Authority {
     /// Have a device registered by sending a message for it.
     #[serde(rename = "auto-provisioning-enabled")]
     AutoProvisioning,
+}
+
+/// serde itself would also take an object with the name as its member.
+impl TryFrom<String> for Authority {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        match name.as_str() {
+            "auto-provisioning-enabled" => Ok(Self::AutoProvisioning),
+            _ => Err("`auto-provisioning-enabled` is expected"),
+        }
+    }
 }
 
 /// Where commands for a device are sent to.
@@ -74,10 +87,10 @@ pub struct CommandEndpoint {
     /// May contain `{{deviceId}}`.
     pub uri: String,
     /// HTTP headers to send along.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "texts")]
     pub headers: BTreeMap<String, String>,
     /// Members to add to the request's body.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "texts")]
     pub payload_properties: BTreeMap<String, String>,
 }
 
@@ -155,6 +168,30 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     })
 }
 
+/// Accepts numbers and booleans where strings are meant, as Hono does.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(try_from = "Value")]
+    struct Text(String);
+
+    impl TryFrom<Value> for Text {
+        type Error = &'static str;
+
+        fn try_from(value: Value) -> Result<Self, &'static str> {
+            match value {
+                Value::String(text) => Ok(Self(text)),
+                Value::Number(number) => Ok(Self(number.to_string())),
+                Value::Bool(value) => Ok(Self(value.to_string())),
+                Value::Null | Value::Array(_) | Value::Object(_) => Err("a string is expected"),
+            }
+        }
+    }
+
+    let given = BTreeMap::<String, Text>::deserialize(deserializer)?;
+    let texts = given.into_iter().map(|(name, Text(text))| (name, text));
+    Ok(texts.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,5 +209,19 @@ mod tests {
     #[test]
     fn unknown_members_are_refused() {
         assert!(serde_json::from_str::<Device>(r#"{"viaa": []}"#).is_err());
+    }
+
+    #[test]
+    fn an_authority_is_a_string() {
+        let device = |authorities: &str| {
+            serde_json::from_str::<Device>(&format!(r#"{{"authorities": [{authorities}]}}"#))
+        };
+        let gateway = device(r#""auto-provisioning-enabled""#).unwrap();
+        assert_eq!(gateway.authorities, [Authority::AutoProvisioning]);
+        let text = serde_json::to_string(&gateway.authorities).unwrap();
+        assert_eq!(text, r#"["auto-provisioning-enabled"]"#);
+        for other in [r#""all""#, r#"{"auto-provisioning-enabled": null}"#] {
+            assert!(device(other).is_err(), "{other}");
+        }
     }
 }

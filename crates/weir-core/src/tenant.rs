@@ -66,7 +66,7 @@ pub struct AdapterSettings {
     #[serde(default)]
     pub enabled: bool,
     /// Kept for Hono's clients; like there, it has no effect.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    #[serde(default = "yes")]
     pub device_authentication_required: bool,
     /// Settings that only this protocol reads.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
@@ -87,7 +87,7 @@ pub struct Tracing {
 
 /// Whether messages are traced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum SamplingMode {
     /// As the gateway is configured.
     #[default]
@@ -103,6 +103,20 @@ impl SamplingMode {
     #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_default(&self) -> bool {
         *self == Self::Default
+    }
+}
+
+/// serde itself would also take an object with the name as its member.
+impl TryFrom<String> for SamplingMode {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        match name.as_str() {
+            "default" => Ok(Self::Default),
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
+            _ => Err("one of `default`, `all`, `none` is expected"),
+        }
     }
 }
 
@@ -151,11 +165,6 @@ fn yes() -> bool {
 
 // serde's `skip_serializing_if` hands over references.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_true(value: &bool) -> bool {
-    *value
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -203,5 +212,21 @@ mod tests {
         assert!(serde_json::from_str::<Tenant>(r#"{"enabeld": true}"#).is_err());
         let text = serde_json::to_string(&Tenant::default()).unwrap();
         assert_eq!(text, r#"{"enabled":true}"#);
+    }
+
+    #[test]
+    fn how_messages_are_sampled_is_a_string() {
+        for (name, mode) in [
+            ("default", SamplingMode::Default),
+            ("all", SamplingMode::All),
+            ("none", SamplingMode::None),
+        ] {
+            let value = serde_json::to_value(mode).unwrap();
+            assert_eq!(value, name);
+            assert_eq!(serde_json::from_value::<SamplingMode>(value).unwrap(), mode);
+        }
+        for other in [serde_json::json!("ALL"), serde_json::json!({"all": null})] {
+            assert!(serde_json::from_value::<SamplingMode>(other).is_err());
+        }
     }
 }

@@ -94,12 +94,25 @@ pub struct Period {
 
 /// What a period is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum PeriodMode {
     /// A number of days.
     Days,
     /// A calendar month.
     Monthly,
+}
+
+/// serde itself would also take an object with the name as its member.
+impl TryFrom<String> for PeriodMode {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        match name.as_str() {
+            "days" => Ok(Self::Days),
+            "monthly" => Ok(Self::Monthly),
+            _ => Err("`days` or `monthly` is expected"),
+        }
+    }
 }
 
 impl Default for RegistrationLimits {

@@ -17,7 +17,7 @@ pub struct TrustAnchor {
     /// Its key: Base64 of the DER form of a `SubjectPublicKeyInfo`.
     pub public_key: String,
     /// The key's algorithm: `RSA`, `EC`, ….
-    #[serde(default = "rsa", skip_serializing_if = "is_rsa")]
+    #[serde(default = "rsa")]
     pub algorithm: String,
     /// It counts from this instant on.
     pub not_before: Timestamp,
@@ -27,10 +27,10 @@ pub struct TrustAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_id_template: Option<String>,
     /// Whether devices that present a certificate it issued are registered by themselves.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     pub auto_provisioning_enabled: bool,
     /// Whether such devices become gateways, which may have devices registered in turn.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     pub auto_provision_as_gateway: bool,
     /// How the id of such a device is made of its certificate's subject; random if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,10 +58,6 @@ impl TrustAnchor {
 
 fn rsa() -> String {
     "RSA".to_owned()
-}
-
-fn is_rsa(algorithm: &str) -> bool {
-    algorithm == "RSA"
 }
 
 // serde's `skip_serializing_if` hands over references.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use weir_registry::SetCredentialsError;
 
 use crate::answer::{Failure, found, replaced};
 use crate::api::Api;
@@ -24,12 +25,18 @@ pub(crate) async fn replace(
     Expected(expected): Expected,
     body: JsonBody,
 ) -> Result<Response, Failure> {
-    // Everything is checked before anything is hashed, which takes time.
-    let mut set = Vec::new();
-    for checked in parse_all(&body.required()?, &api.hashes)? {
-        set.push(checked.hashed(&api.hasher).await?);
-    }
+    // Everything is checked before anything is hashed, which takes time. What is stored may change
+    // meanwhile, so it is looked at again when the set is replaced.
+    let checked = parse_all(&body.required()?, &api.hashes)?;
     let expected = expected.as_ref();
+    let (_, version) = api.registry.read_credentials(&tenant, &device).await?;
+    if expected.is_some_and(|expected| *expected != version) {
+        return Err(SetCredentialsError::VersionMismatch.into());
+    }
+    let mut set = Vec::new();
+    for credential in checked {
+        set.push(credential.hashed(&api.hasher).await?);
+    }
     let changed = api
         .registry
         .set_credentials(&tenant, &device, set, expected);

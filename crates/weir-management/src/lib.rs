@@ -10,7 +10,7 @@
 //! * `search.rs` reads what is asked of collections: filters, order, page.
 //! * `rules/` has a file per kind of object: from what an operator sends to what is stored, or the rule
 //!   that was broken. `object.rs` has what they share; by it an error names a member by its path and
-//!   never quotes a value. `hasher.rs` hashes passwords.
+//!   never quotes a value. `rules/x509.rs` reads what is of certificates, `hasher.rs` hashes passwords.
 //! * `openapi.rs` serves the description of all this for programs.
 //!
 //! Passwords are hashed before anything else sees them and never shown. The crate stores nothing.

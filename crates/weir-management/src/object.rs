@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::answer::Failure;
 
-/// Base64 with or without its padding.
+/// Base64 with or without its padding, in either alphabet once the letters of the one for URLs
+/// (RFC 4648 §5) are replaced.
 const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -122,23 +123,46 @@ pub(crate) fn elements(value: Value) -> Result<Vec<Value>, Broken> {
     }
 }
 
-/// Checks that what the paths (as in `a.b`) lead to are objects, if it is there: serde takes an array
-/// of a struct's members for one.
-pub(crate) fn check_objects(members: &Map<String, Value>, paths: &[&str]) -> Result<(), Broken> {
-    let find = |path: &str| {
-        let mut names = path.split('.');
-        let first = members.get(names.next()?)?;
-        names.try_fold(first, |value, name| value.get(name))
-    };
-    let is_other = |value: &Value| !value.is_object() && !value.is_null();
-    match paths.iter().find(|path| find(path).is_some_and(is_other)) {
-        Some(path) => Err(Broken::new(*path, "an object is expected")),
-        None => Ok(()),
+/// Makes a `T` of what the path (as in `a.b`) leads to ready to be parsed, if there is something: it
+/// has to be an object (serde takes an array of a struct's members for one), and members that are null
+/// are left out.
+pub(crate) fn tidy<T: DeserializeOwned>(
+    members: &mut Map<String, Value>,
+    path: &str,
+) -> Result<(), Broken> {
+    let mut names = path.split('.');
+    let first = names.next().and_then(|name| members.get_mut(name));
+    match names.fold(first, |value, name| value?.get_mut(name)) {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Object(inner)) => {
+            leave_nulls_out::<T>(inner);
+            Ok(())
+        }
+        Some(_) => Err(Broken::new(path, "an object is expected")),
     }
 }
 
+/// Takes the members of a `T` that are null for left out, as Hono does. Those that `T` does not have
+/// stay, to be refused.
+pub(crate) fn leave_nulls_out<T: DeserializeOwned>(members: &mut Map<String, Value>) {
+    let is_known = |name: &str| {
+        let alone = Map::from_iter([(name.to_owned(), Value::Null)]);
+        let parsed = T::deserialize(Value::Object(alone));
+        !parsed.is_err_and(|error| error.to_string().starts_with(UNKNOWN))
+    };
+    members.retain(|name, value| !value.is_null() || !is_known(name));
+}
+
+/// What `members` mean as a `T`. Those that are null mean nothing.
+pub(crate) fn parse<T: DeserializeOwned>(mut members: Map<String, Value>) -> Result<T, Broken> {
+    leave_nulls_out::<T>(&mut members);
+    parse_with_nulls(members)
+}
+
 /// What `members` mean as a `T`.
-pub(crate) fn parse<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Broken> {
+pub(crate) fn parse_with_nulls<T: DeserializeOwned>(
+    members: Map<String, Value>,
+) -> Result<T, Broken> {
     serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
@@ -146,9 +170,12 @@ pub(crate) fn parse<T: DeserializeOwned>(members: Map<String, Value>) -> Result<
     })
 }
 
+/// How serde's text begins where a struct has no such member.
+const UNKNOWN: &str = "unknown field";
+
 /// serde's texts quote what was found; they are told apart by how they begin.
 fn broken(path: String, text: &str) -> Broken {
-    if text.starts_with("unknown field") {
+    if text.starts_with(UNKNOWN) {
         return Broken::new(path, "there is no such member");
     }
     if let Some(name) = text.strip_prefix("missing field ") {
@@ -168,16 +195,24 @@ fn broken(path: String, text: &str) -> Broken {
     Broken::new(path, format!("{expected} is expected"))
 }
 
+/// Checks that the member `name` has at most `bytes` bytes.
+pub(crate) fn check_length(name: &str, text: &str, bytes: usize) -> Result<(), Broken> {
+    if text.len() > bytes {
+        return Err(Broken::new(name, format!("has more than {bytes} bytes")));
+    }
+    Ok(())
+}
+
 /// The bytes that the member `name` stands for.
 pub(crate) fn decode(name: &str, text: &str) -> Result<Vec<u8>, Broken> {
-    let decoded = LENIENT_BASE64.decode(text);
+    let decoded = LENIENT_BASE64.decode(text.replace('-', "+").replace('_', "/"));
     decoded.map_err(|_| Broken::new(name, "is not Base64"))
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use weir_core::{Device, Tenant};
+    use weir_core::{Device, Period, ResourceLimits, Tenant};
 
     use super::*;
 
@@ -238,6 +273,39 @@ mod tests {
     }
 
     #[test]
+    fn members_that_are_null_are_left_out_unless_there_are_none_such() {
+        let cleaned = |value: Value| {
+            let mut members = object(value).unwrap();
+            tidy::<ResourceLimits>(&mut members, "resource-limits").unwrap();
+            tidy::<Period>(&mut members, "resource-limits.data-volume.period").unwrap();
+            leave_nulls_out::<Tenant>(&mut members);
+            Value::Object(members)
+        };
+        let period =
+            |period: Value| json!({"resource-limits": {"data-volume": {"period": period}}});
+        let rows = [
+            (
+                json!({"alias": null, "enabled": null, "trusted-ca": null}),
+                json!({}),
+            ),
+            (json!({"nabled": null}), json!({"nabled": null})),
+            (json!({"ext": {"a": null}}), json!({"ext": {"a": null}})),
+            (json!({"resource-limits": null}), json!({})),
+            (
+                json!({"resource-limits": {"max-ttl": null, "max": null, "ext": {"a": null}}}),
+                json!({"resource-limits": {"max": null, "ext": {"a": null}}}),
+            ),
+            (
+                period(json!({"mode": null, "no-of-days": null})),
+                period(json!({})),
+            ),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(cleaned(value), expected);
+        }
+    }
+
+    #[test]
     fn paths_grow_outwards() {
         let rows = [
             (Broken::new("a", "x").within("b"), "b.a: x"),
@@ -260,9 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn base64_may_lack_its_padding() {
+    fn base64_may_lack_its_padding_and_be_of_either_alphabet() {
         for text in ["AQIDBA", "AQIDBA=="] {
             assert_eq!(decode("key", text).unwrap(), [1, 2, 3, 4]);
+        }
+        for text in ["+/8=", "-_8=", "-_8", "+_8"] {
+            assert_eq!(decode("key", text).unwrap(), [0xfb, 0xff]);
         }
         let error = decode("key", "s3cret?").unwrap_err();
         assert_eq!(error.to_string(), "key: is not Base64");

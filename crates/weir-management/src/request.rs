@@ -1,25 +1,28 @@
 //! Taking a request apart.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::{CONTENT_TYPE, IF_MATCH};
+use axum::http::header::{CONTENT_TYPE, EXPECT, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
 use tokio::time::timeout;
-use weir_core::{DeviceId, TenantId};
+use weir_core::{DeviceId, MAX_ID, TenantId};
 use weir_registry::Version;
 
 use crate::answer::Failure;
 use crate::api::Api;
+use crate::object::check_length;
 
 /// For a request's body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// What is read of a body that was refused, and for how long.
+const REFUSED_SIZE: usize = 1024 * 1024;
+const REFUSED_TIME: Duration = Duration::from_secs(1);
 
 /// A tenant's id, from the path.
 pub(crate) struct TenantPath(pub(crate) TenantId);
@@ -66,6 +69,7 @@ fn tenant_id(text: String) -> Result<TenantId, Failure> {
         let text = "tenant id: only letters, digits, and - _ . are allowed";
         return Err(Failure::bad_request(text));
     }
+    check_length("tenant id", &text, MAX_ID)?;
     Ok(text.into())
 }
 
@@ -74,6 +78,7 @@ fn device_id(text: String) -> Result<DeviceId, Failure> {
         let text = "device id: only letters, digits, and - _ . : = are allowed";
         return Err(Failure::bad_request(text));
     }
+    check_length("device id", &text, MAX_ID)?;
     Ok(text.into())
 }
 
@@ -100,7 +105,14 @@ impl FromRequest<Arc<Api>> for JsonBody {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
         let is_json = is_json(request.headers());
-        let body = read(request.into_body(), api.max_payload_size).await?;
+        // It sends its body only when it is asked to.
+        let asks_first = request.headers().contains_key(EXPECT);
+        let mut body = request.into_body();
+        let read = read(&mut body, api.max_payload_size).await;
+        if read.is_err() && !asks_first {
+            drain(body).await;
+        }
+        let body = read?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -120,22 +132,41 @@ impl JsonBody {
     }
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Failure> {
+async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Failure> {
     // What is declared too large need not be read.
     if body.size_hint().lower() > limit as u64 {
         return Err(Failure::too_large(limit));
     }
-    match timeout(BODY_TIME, to_bytes(body, limit)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if is_too_large(&error) => Err(Failure::too_large(limit)),
-        Ok(Err(_)) => Err(Failure::bad_request("the request's body broke off")),
-        Err(_) => Err(Failure::too_slow()),
-    }
+    let collect = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let broken = |_| Failure::bad_request("the request's body broke off");
+            let data = frame.map_err(broken)?.into_data().unwrap_or_default();
+            if bytes.len() + data.len() > limit {
+                return Err(Failure::too_large(limit));
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.into())
+    };
+    let collected = timeout(BODY_TIME, collect).await;
+    collected.map_err(|_| Failure::too_slow())?
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    let cause = error.source();
-    cause.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>)
+/// Lets a body run dry that was refused: closing a socket with unread bytes would take the answer back.
+async fn drain(mut body: Body) {
+    let mut rest = REFUSED_SIZE;
+    let drain = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            match rest.checked_sub(size) {
+                Some(less) => rest = less,
+                None => break,
+            }
+        }
+    };
+    // A client that does not send it in time may miss the answer.
+    let _ = timeout(REFUSED_TIME, drain).await;
 }
 
 /// Whether the content is declared as JSON, with whatever parameters.

@@ -13,7 +13,7 @@ use weir_registry::{Direction, Filter, Op, Page, Pointer, ReadError, Search, Sea
 
 use crate::answer::{self, Failure};
 use crate::api::Api;
-use crate::object::{Broken, object, parse};
+use crate::object::{Broken, object, parse_with_nulls};
 use crate::request::TenantPath;
 
 const PAGE_SIZE: &str = "pageSize";
@@ -50,11 +50,25 @@ struct FilterJson {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String")]
 enum FilterOp {
     Eq,
     In,
     NotIn,
+}
+
+/// serde itself would also take an object with the name as its member.
+impl TryFrom<String> for FilterOp {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        match name.as_str() {
+            "eq" => Ok(Self::Eq),
+            "in" => Ok(Self::In),
+            "not_in" => Ok(Self::NotIn),
+            _ => Err("one of `eq`, `in`, `not_in` is expected"),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,10 +80,22 @@ struct SortJson {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 enum SortDirection {
     Asc,
     Desc,
+}
+
+impl TryFrom<String> for SortDirection {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, &'static str> {
+        match name.as_str() {
+            "asc" => Ok(Self::Asc),
+            "desc" => Ok(Self::Desc),
+            _ => Err("`asc` or `desc` is expected"),
+        }
+    }
 }
 
 pub(crate) async fn tenants(
@@ -189,7 +215,8 @@ fn sort(text: &str) -> Result<Sort, Broken> {
 
 fn json<T: DeserializeOwned>(text: &str) -> Result<T, Broken> {
     let value = serde_json::from_str(text).map_err(|_| Broken::new("", "malformed JSON"))?;
-    object(value).and_then(parse)
+    // Null is a value to look for.
+    object(value).and_then(parse_with_nulls)
 }
 
 fn pointer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pointer, D::Error> {

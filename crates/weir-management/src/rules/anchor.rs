@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
-use weir_core::{Timestamp, TrustAnchor};
-use weir_x509::{Certificate, DistinguishedName, KeyAlgorithm, PublicKey, Template};
+use weir_core::{MAX_NAME, Timestamp, TrustAnchor};
+use weir_x509::{Certificate, DistinguishedName, KeyAlgorithm, PublicKey};
 
 use super::device::is_absolute;
-use crate::object::{Broken, decode, object, parse};
+use super::x509::{certificate, check_template, distinguished_name, encoded_name, key_algorithm};
+use crate::object::{Broken, check_length, decode, object, parse};
 
 /// An authority as it is sent.
 #[derive(Default, Deserialize)]
@@ -20,6 +21,8 @@ struct Body {
     id: Option<String>,
     cert: Option<String>,
     subject_dn: Option<String>,
+    /// The DER form, which outweighs the text: that may not tell the types of the values.
+    subject_dn_bytes: Option<String>,
     public_key: Option<String>,
     algorithm: Option<String>,
     not_before: Option<Timestamp>,
@@ -69,7 +72,7 @@ impl Body {
             ),
         ] {
             if let Some(template) = template {
-                Template::parse(template).map_err(|e| Broken::new(name, e.to_string()))?;
+                check_template(name, template)?;
             }
         }
         if self.id.as_deref() == Some("") {
@@ -96,35 +99,35 @@ impl Body {
     /// A certificate outweighs what is written out, so that an authority that was read can be renewed
     /// by adding one.
     fn authority(&self) -> Result<Authority, Broken> {
-        let authority = match &self.cert {
-            Some(cert) => Authority::from(certificate("cert", cert)?),
-            None => self.written_out()?,
+        let (subject, authority) = match (&self.cert, &self.subject_dn_bytes) {
+            (Some(cert), _) => ("cert", Authority::from(certificate("cert", cert)?)),
+            (None, Some(_)) => ("subject-dn-bytes", self.written_out()?),
+            (None, None) => ("subject-dn", self.written_out()?),
         };
         if authority.subject.is_empty() {
             // RFC 5280 §4.1.2.6: nobody can name it as their issuer.
-            return Err(Broken::new("cert", "an authority needs a subject"));
+            return Err(Broken::new(subject, "an authority needs a subject"));
         }
+        check_length(subject, authority.subject.as_str(), MAX_NAME)?;
         Ok(authority)
     }
 
     fn written_out(&self) -> Result<Authority, Broken> {
         let missing =
             |name: &'static str| move || Broken::new(name, "is required where there is no cert");
-        let subject = self.subject_dn.as_deref();
-        let subject = subject.ok_or_else(missing("subject-dn"))?;
+        let subject = match (&self.subject_dn_bytes, &self.subject_dn) {
+            (Some(bytes), _) => encoded_name("subject-dn-bytes", bytes)?,
+            (None, Some(text)) => distinguished_name("subject-dn", text)?,
+            (None, None) => return Err(missing("subject-dn")()),
+        };
         let key = self.public_key.as_deref();
         let key = decode("public-key", key.ok_or_else(missing("public-key"))?)?;
-        let algorithm = self.algorithm.as_deref();
-        let algorithm = algorithm
-            .map_or(Ok(KeyAlgorithm::Rsa), str::parse)
-            .map_err(|error| Broken::new("algorithm", error.to_string()))?;
-        if subject.is_empty() {
-            return Err(Broken::new("subject-dn", "is empty"));
-        }
+        let algorithm = match &self.algorithm {
+            Some(name) => key_algorithm("algorithm", name)?,
+            None => KeyAlgorithm::Rsa,
+        };
         Ok(Authority {
-            subject: subject.parse().map_err(|error: weir_x509::NameError| {
-                Broken::new("subject-dn", error.to_string())
-            })?,
+            subject,
             key: PublicKey::parse(&key, algorithm)
                 .map_err(|error| Broken::new("public-key", error.to_string()))?,
             not_before: self.not_before.ok_or_else(missing("not-before"))?,
@@ -160,10 +163,4 @@ impl From<Certificate> for Authority {
             not_after: certificate.not_after().into(),
         }
     }
-}
-
-/// The certificate in the member `name`.
-pub(crate) fn certificate(name: &str, text: &str) -> Result<Certificate, Broken> {
-    let der = decode(name, text)?;
-    Certificate::from_der(&der).map_err(|error| Broken::new(name, error.to_string()))
 }

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use weir_core::CredentialType;
+use weir_core::{CredentialType, MAX_ID, MAX_NAME};
 use weir_registry::NewCredential;
 use weir_x509::DistinguishedName;
 
-use super::anchor::certificate;
 use super::password::HashRules;
 use super::secret::CheckedSecret;
+use super::x509::certificate;
 use crate::answer::Failure;
 use crate::hasher::Hasher;
-use crate::object::{Broken, json, object, parse};
+use crate::object::{Broken, check_length, json, object, parse};
 use crate::request::is_of;
+
+/// Credentials of a device, and secrets of a credential: each may have to be hashed.
+const MAX_CREDENTIALS: usize = 100;
+const MAX_SECRETS: usize = 32;
 
 /// A credential as it is sent.
 #[derive(Deserialize)]
@@ -49,6 +53,10 @@ pub(crate) fn parse_all(body: &[u8], rules: &HashRules) -> Result<Vec<CheckedCre
         let text = "a JSON array of credentials is required";
         return Err(Failure::bad_request(text));
     };
+    if elements.len() > MAX_CREDENTIALS {
+        let text = format!("at most {MAX_CREDENTIALS} credentials are allowed");
+        return Err(Failure::bad_request(text));
+    }
     let mut names = BTreeSet::new();
     let mut set = Vec::new();
     for (place, element) in elements.into_iter().enumerate() {
@@ -72,6 +80,7 @@ impl CheckedCredential {
             let rule = "only lower-case letters, digits and - are allowed";
             return Err(Broken::new("type", rule));
         }
+        check_length("type", &body.kind, MAX_ID)?;
         let kind = CredentialType::from_name(&body.kind);
         let (auth_id, secrets) = match (kind, body.cert) {
             (Some(CredentialType::X509Certificate), Some(cert)) => of_certificate(&cert)?,
@@ -109,6 +118,7 @@ fn of_certificate(cert: &str) -> Result<(String, Vec<CheckedSecret>), Broken> {
     if certificate.subject().is_empty() {
         return Err(Broken::new("cert", "has no subject"));
     }
+    check_length("cert", certificate.subject().as_str(), MAX_NAME)?;
     let secret = CheckedSecret::of_certificate(&certificate);
     Ok((certificate.subject().to_string(), vec![secret]))
 }
@@ -117,17 +127,19 @@ fn check_auth_id(kind: Option<CredentialType>, auth_id: String) -> Result<String
     if auth_id.is_empty() {
         return Err(Broken::new("auth-id", "is empty"));
     }
-    match kind {
+    let auth_id = match kind {
         Some(CredentialType::HashedPassword) if !is_of(&auth_id, "-_=.") => {
             let rule = "only letters, digits, and - _ = . are allowed";
-            Err(Broken::new("auth-id", rule))
+            return Err(Broken::new("auth-id", rule));
         }
         // A trust anchor's template may make an auth-id that is no distinguished name.
-        Some(CredentialType::X509Certificate) => Ok(auth_id
+        Some(CredentialType::X509Certificate) => auth_id
             .parse::<DistinguishedName>()
-            .map_or(auth_id, |name| name.to_string())),
-        _ => Ok(auth_id),
-    }
+            .map_or(auth_id, |name| name.to_string()),
+        _ => auth_id,
+    };
+    check_length("auth-id", &auth_id, MAX_NAME)?;
+    Ok(auth_id)
 }
 
 fn check_secrets(
@@ -141,6 +153,10 @@ fn check_secrets(
     }
     if is_certificate && elements.len() > 1 {
         return Err(Broken::new("secrets", "exactly one is required"));
+    }
+    if elements.len() > MAX_SECRETS {
+        let rule = format!("at most {MAX_SECRETS} are allowed");
+        return Err(Broken::new("secrets", rule));
     }
     let mut ids = BTreeSet::new();
     let mut secrets = Vec::new();

@@ -1,10 +1,10 @@
 //! Devices.
 
 use axum::http::Uri;
-use weir_core::{CommandEndpoint, Device};
+use weir_core::{CommandEndpoint, Device, MAX_ID};
 
 use crate::answer::Failure;
-use crate::object::{Broken, check_objects, members, parse};
+use crate::object::{Broken, check_length, members, parse, tidy};
 use crate::request::is_of;
 
 /// Stands for the device's id in a command endpoint's URI.
@@ -18,7 +18,7 @@ pub(crate) fn device(body: Option<&[u8]>) -> Result<Device, Failure> {
     let mut members = members(body)?;
     // The registry's own, which comes back with what was read and changed.
     members.remove("status");
-    check_objects(&members, &["command-endpoint"])?;
+    tidy::<CommandEndpoint>(&mut members, "command-endpoint")?;
     let device: Device = parse(members)?;
     check(&device)?;
     Ok(device)
@@ -30,8 +30,8 @@ fn check(device: &Device) -> Result<(), Broken> {
         ("viaGroups", &device.via_groups),
         ("memberOf", &device.member_of),
     ] {
-        if let Some(place) = ids.iter().position(String::is_empty) {
-            return Err(Broken::new("", "is empty").at(name, place));
+        for (place, id) in ids.iter().enumerate() {
+            check_name(id).map_err(|broken| broken.at(name, place))?;
         }
     }
     let is_behind_gateways = !device.via.is_empty() || !device.via_groups.is_empty();
@@ -43,6 +43,13 @@ fn check(device: &Device) -> Result<(), Broken> {
         Some(endpoint) => check_endpoint(endpoint).map_err(|b| b.within("command-endpoint")),
         None => Ok(()),
     }
+}
+
+fn check_name(id: &str) -> Result<(), Broken> {
+    if id.is_empty() {
+        return Err(Broken::new("", "is empty"));
+    }
+    check_length("", id, MAX_ID)
 }
 
 fn check_endpoint(endpoint: &CommandEndpoint) -> Result<(), Broken> {

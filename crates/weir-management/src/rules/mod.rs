@@ -6,3 +6,4 @@ pub(crate) mod device;
 pub(crate) mod password;
 pub(crate) mod secret;
 pub(crate) mod tenant;
+mod x509;

@@ -54,38 +54,37 @@ impl fmt::Debug for Password {
 }
 
 impl Password {
-    /// If the secret has the id of a stored one, it need not say more.
+    /// If the secret has the id of a stored one, it need not say more. What is empty is left out.
     pub(crate) fn parse(
         members: Map<String, Value>,
         has_id: bool,
         rules: &HashRules,
     ) -> Result<Self, Broken> {
         let body: Body = parse(members)?;
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         // The plain text outweighs a hash.
-        if let Some(plain) = body.pwd_plain {
+        if let Some(plain) = given(body.pwd_plain) {
             check_plain(&plain)?;
             return Ok(Self::Plain(plain));
         }
-        match (body.hash_function, body.pwd_hash) {
+        match (given(body.hash_function), given(body.pwd_hash)) {
             (Some(function), Some(hash)) => {
                 let salt = body.salt.unwrap_or_default();
                 rules.parse(&function, hash, &salt).map(Self::Hash)
             }
-            (None, None) if body.salt.is_none() && has_id => Ok(Self::Kept),
-            (None, None) if body.salt.is_none() => Err(Broken::new(
+            // A salt alone says nothing.
+            (None, None) if has_id => Ok(Self::Kept),
+            (None, None) => Err(Broken::new(
                 "pwd-plain",
                 "is required, or hash-function and pwd-hash",
             )),
-            (None, _) => Err(Broken::missing("hash-function")),
+            (None, Some(_)) => Err(Broken::missing("hash-function")),
             (Some(_), None) => Err(Broken::missing("pwd-hash")),
         }
     }
 }
 
 fn check_plain(plain: &str) -> Result<(), Broken> {
-    if plain.is_empty() {
-        return Err(Broken::new("pwd-plain", "is empty"));
-    }
     if plain.len() > BCRYPT_BYTES {
         let rule = format!("is longer than {BCRYPT_BYTES} bytes");
         return Err(Broken::new("pwd-plain", rule));
@@ -178,18 +177,27 @@ mod tests {
         let sha = |more: &str| format!(r#"{{"hash-function": "sha-256", {more}}}"#);
         let rows = [
             ("{}".into(), "pwd-plain: is required"),
-            (r#"{"pwd-plain": ""}"#.into(), "pwd-plain: is empty"),
+            (r#"{"pwd-plain": ""}"#.into(), "pwd-plain: is required"),
+            (
+                r#"{"hash-function": "", "pwd-hash": ""}"#.into(),
+                "pwd-plain: is required",
+            ),
+            (
+                r#"{"hash-function": "", "pwd-hash": "AQID"}"#.into(),
+                "hash-function: is required",
+            ),
             (r#"{"pwd-plain": 1}"#.into(), "pwd-plain: a string"),
             (long, "pwd-plain: is longer"),
             (r#"{"pwd-hash": "AQID"}"#.into(), "hash-function: "),
-            (r#"{"salt": "AQID"}"#.into(), "hash-function: "),
+            (r#"{"salt": "AQID"}"#.into(), "pwd-plain: is required"),
             (r#"{"hash-function": "sha-256"}"#.into(), "pwd-hash: "),
             (
                 r#"{"hash-function": "md5", "pwd-hash": "AQID"}"#.into(),
                 "hash-function: one of sha-256, sha-512, bcrypt is",
             ),
             (sha(r#""pwd-hash": "?""#), "pwd-hash: is not Base64"),
-            (sha(r#""pwd-hash": """#), "pwd-hash: is empty"),
+            (sha(r#""pwd-hash": """#), "pwd-hash: is required"),
+            (sha(r#""pwd-hash": "=""#), "pwd-hash: is "),
             (sha(r#""pwd-hash": "AQID", "salt": "?""#), "salt: "),
             (bcrypt("$2a$10$x"), "pwd-hash: is not"),
             (bcrypt(&BCRYPT.replace("$10$", "$03$")), "pwd-hash: is not"),
@@ -201,13 +209,18 @@ mod tests {
             let text = check(&json, false).err().unwrap_or_default();
             assert!(text.starts_with(expected), "{json}: {text}");
         }
-        let salt = check(r#"{"salt": "AQID"}"#, true).unwrap_err();
-        assert!(salt.starts_with("hash-function: "), "{salt}");
     }
 
     #[test]
     fn what_keeps_the_rules_is_accepted() {
-        assert_eq!(check("{}", true), Ok(Password::Kept));
+        for kept in [
+            "{}",
+            r#"{"salt": "AQID"}"#,
+            r#"{"pwd-plain": "", "hash-function": "", "pwd-hash": "", "salt": ""}"#,
+            r#"{"pwd-plain": null, "hash-function": null, "pwd-hash": null, "salt": null}"#,
+        ] {
+            assert_eq!(check(kept, true), Ok(Password::Kept), "{kept}");
+        }
         let both = r#"{"pwd-plain": "x", "hash-function": "md5", "pwd-hash": "outweighed"}"#;
         assert_eq!(check(both, false), Ok(Password::Plain("x".to_owned())));
         let bcrypt = format!(r#"{{"hash-function": "bcrypt", "pwd-hash": "{BCRYPT}"}}"#);

@@ -4,10 +4,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use weir_core::{CredentialType, Timestamp};
 use weir_registry::{NewSecret, SecretData};
-use weir_x509::{Certificate, KeyAlgorithm, PublicKey};
+use weir_x509::{Certificate, PublicKey};
 
-use super::anchor::certificate;
 use super::password::{HashRules, Password};
+use super::x509::{certificate, key_algorithm};
 use crate::answer::Failure;
 use crate::hasher::Hasher;
 use crate::object::{Broken, decode, object, parse};
@@ -171,12 +171,7 @@ fn public_key(members: Map<String, Value>, head: &mut Head) -> Result<SecretData
     } else if let Some(key) = body.key {
         let key = decode("key", &key)?;
         let key = match body.algorithm {
-            Some(name) => {
-                let algorithm = name.parse::<KeyAlgorithm>();
-                let algorithm =
-                    algorithm.map_err(|error| Broken::new("algorithm", error.to_string()))?;
-                PublicKey::parse(&key, algorithm)
-            }
+            Some(name) => PublicKey::parse(&key, key_algorithm("algorithm", &name)?),
             None => PublicKey::from_der(&key),
         };
         key.map_err(|error| Broken::new("key", error.to_string()))?

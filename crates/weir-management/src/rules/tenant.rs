@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use weir_core::{AdapterSettings, Period, PeriodMode, RegistrationLimits, ResourceLimits, Tenant};
+use weir_core::{
+    AdapterSettings, ConnectionDuration, DataVolume, MAX_ID, Period, PeriodMode,
+    RegistrationLimits, ResourceLimits, Tenant, Tracing,
+};
 
 use super::anchor;
 use crate::answer::Failure;
-use crate::object::{Broken, check_objects, elements, members, parse};
+use crate::object::{Broken, check_length, elements, leave_nulls_out, members, parse, tidy};
 
 const LIMIT: &str = "a positive number or 0 is expected, or -1 for no limit";
+/// The highest number of what is an int for Hono's components.
+const MAX_INT: i64 = i32::MAX as i64;
 
 /// A tenant's configuration; without a body, the default one.
 pub(crate) fn tenant(body: Option<&[u8]>) -> Result<Tenant, Failure> {
@@ -19,33 +24,32 @@ pub(crate) fn tenant(body: Option<&[u8]>) -> Result<Tenant, Failure> {
     let mut members = members(body)?;
     // They are given in another form than they are stored in.
     let anchors = members.remove("trusted-ca");
-    check_types(&members)?;
+    tidy_all(&mut members)?;
     let mut tenant: Tenant = parse(members)?;
     check(&tenant)?;
-    if let Some(anchors) = anchors {
+    if let Some(anchors) = anchors.filter(|anchors| !anchors.is_null()) {
         let parsed = elements(anchors).and_then(anchor::parse_all);
         tenant.trusted_ca = parsed.map_err(|broken| broken.within("trusted-ca"))?;
     }
     Ok(tenant)
 }
 
-fn check_types(members: &Map<String, Value>) -> Result<(), Broken> {
-    let objects = [
-        "registration-limits",
-        "resource-limits",
-        "resource-limits.data-volume",
-        "resource-limits.data-volume.period",
-        "resource-limits.connection-duration",
-        "resource-limits.connection-duration.period",
-        "tracing",
-    ];
-    check_objects(members, &objects)?;
-    let adapters = members.get("adapters").and_then(Value::as_array);
-    let other = adapters.and_then(|all| all.iter().position(|one| !one.is_object()));
-    match other {
-        Some(place) => Err(Broken::new("", "an object is expected").at("adapters", place)),
-        None => Ok(()),
+fn tidy_all(members: &mut Map<String, Value>) -> Result<(), Broken> {
+    tidy::<RegistrationLimits>(members, "registration-limits")?;
+    tidy::<ResourceLimits>(members, "resource-limits")?;
+    tidy::<DataVolume>(members, "resource-limits.data-volume")?;
+    tidy::<Period>(members, "resource-limits.data-volume.period")?;
+    tidy::<ConnectionDuration>(members, "resource-limits.connection-duration")?;
+    tidy::<Period>(members, "resource-limits.connection-duration.period")?;
+    tidy::<Tracing>(members, "tracing")?;
+    let adapters = members.get_mut("adapters").and_then(Value::as_array_mut);
+    for (place, adapter) in adapters.into_iter().flatten().enumerate() {
+        let Value::Object(adapter) = adapter else {
+            return Err(Broken::new("", "an object is expected").at("adapters", place));
+        };
+        leave_nulls_out::<AdapterSettings>(adapter);
     }
+    Ok(())
 }
 
 fn check(tenant: &Tenant) -> Result<(), Broken> {
@@ -55,6 +59,14 @@ fn check(tenant: &Tenant) -> Result<(), Broken> {
             let rule = "only lower-case letters, digits and - are allowed";
             return Err(Broken::new("alias", rule));
         }
+        check_length("alias", alias, MAX_ID)?;
+    }
+    if let Some(group) = &tenant.trust_anchor_group {
+        check_length("trust-anchor-group", group, MAX_ID)?;
+    }
+    if tenant.minimum_message_size > MAX_INT.unsigned_abs() {
+        let rule = format!("at most {MAX_INT} is expected");
+        return Err(Broken::new("minimum-message-size", rule));
     }
     if let Some(adapters) = &tenant.adapters {
         check_adapters(adapters)?;
@@ -87,16 +99,19 @@ fn check_adapters(adapters: &[AdapterSettings]) -> Result<(), Broken> {
 }
 
 fn check_registration(limits: &RegistrationLimits) -> Result<(), Broken> {
-    check_limits(&[
+    let limits = [
         ("max-devices", limits.max_devices),
         (
             "max-credentials-per-device",
             limits.max_credentials_per_device,
         ),
-    ])
+    ];
+    check_limits(&limits)?;
+    check_ints(&limits)
 }
 
 fn check_resources(limits: &ResourceLimits) -> Result<(), Broken> {
+    check_ints(&[("max-connections", limits.max_connections)])?;
     check_limits(&[
         ("max-connections", limits.max_connections),
         ("max-ttl", limits.max_ttl),
@@ -120,6 +135,13 @@ fn check_resources(limits: &ResourceLimits) -> Result<(), Broken> {
 fn check_limits(limits: &[(&str, i64)]) -> Result<(), Broken> {
     match limits.iter().find(|(_, limit)| *limit < -1) {
         Some((name, _)) => Err(Broken::new(*name, LIMIT)),
+        None => Ok(()),
+    }
+}
+
+fn check_ints(limits: &[(&str, i64)]) -> Result<(), Broken> {
+    match limits.iter().find(|(_, limit)| *limit > MAX_INT) {
+        Some((name, _)) => Err(Broken::new(*name, format!("at most {MAX_INT} is expected"))),
         None => Ok(()),
     }
 }

@@ -30,6 +30,11 @@ impl Given {
     }
 }
 
+/// What is shown of an authority for which nothing is registered by itself.
+fn unattended() -> Value {
+    json!({"auto-provisioning-enabled": false, "auto-provision-as-gateway": false})
+}
+
 fn without(mut anchor: Value, member: &str) -> Value {
     anchor.as_object_mut().unwrap().remove(member).unwrap();
     anchor
@@ -42,22 +47,27 @@ async fn a_certificate_is_taken_apart_and_not_shown() {
     for (ca, algorithm) in [(rsa(&unique("ca")), "RSA"), (ec(&unique("ca")), "EC")] {
         let unpadded = ca.cert.trim_end_matches('=');
         let padded = with(json!({"cert": ca.cert}), json!({"id": "my-ca"}));
-        for sent in [padded, json!({ "cert": unpadded })] {
+        for sent in [
+            padded,
+            json!({ "cert": unpadded }),
+            json!({ "cert": ca.pem }),
+            json!({ "cert": ca.url_safe }),
+            // The certificate outweighs the rest, and what is null is left out.
+            json!({"cert": ca.cert, "id": null, "subject-dn": "CN=x", "subject-dn-bytes": "?",
+                   "algorithm": null, "auto-provisioning-enabled": null}),
+        ] {
             let tenant = json!({ "trusted-ca": [sent] });
             given.ok("PUT", TENANT, Some(tenant)).await;
             let got = given.get(TENANT).await["trusted-ca"][0].clone();
             let id = got["id"].as_str().unwrap();
             assert!(
                 sent.get("id")
+                    .filter(|id| !id.is_null())
                     .map_or_else(|| is_uuid(id), |sent| sent == id),
                 "{id}"
             );
-            let mut expected = with(written_out(&ca, algorithm), json!({ "id": id }));
-            if algorithm == "RSA" {
-                // The default.
-                expected = without(expected, "algorithm");
-            }
-            assert_eq!(got, expected);
+            let expected = with(written_out(&ca, algorithm), json!({ "id": id }));
+            assert_eq!(got, with(expected, unattended()));
             // What is got may be put, and is the same again.
             let again = json!({ "trusted-ca": [got.clone()] });
             given.ok("PUT", TENANT, Some(again)).await;
@@ -91,7 +101,7 @@ async fn what_is_written_out_is_normalised() {
     let expired = with(
         written_out(&ca, "EC"),
         json!({"id": "expired", "not-after": "2021-01-01T00:00:00Z",
-               "auto-provisioning-enabled": false}),
+               "ocsp-revocation-enabled": false, "ocsp-nonce-enabled": null}),
     );
     let tenant = json!({"trusted-ca": [sent, expired]});
     given.ok("PUT", TENANT, Some(tenant)).await;
@@ -103,10 +113,81 @@ async fn what_is_written_out_is_normalised() {
                "not-before": NOT_BEFORE}),
     );
     // One subject twice is a change of keys.
-    assert_eq!(
-        got,
-        json!([expected, without(expired, "auto-provisioning-enabled")])
-    );
+    let expired = without(expired, "ocsp-revocation-enabled");
+    let expired = without(expired, "ocsp-nonce-enabled");
+    assert_eq!(got, json!([expected, with(expired, unattended())]));
+}
+
+#[tokio::test]
+async fn a_subject_may_be_given_in_its_der_form() {
+    let given = Given::new().await;
+    given.ok("POST", TENANT, None).await;
+    let ca = ec(&unique("ca"));
+    let full = written_out(&ca, "EC");
+    let bytes = |text: &str| with(full.clone(), json!({ "subject-dn-bytes": text }));
+    for sent in [
+        without(bytes(&ca.subject_der), "subject-dn"),
+        with(bytes(&ca.subject_der), json!({"subject-dn": "CN=x"})),
+        with(bytes(&ca.subject_der), json!({"subject-dn": "no name"})),
+    ] {
+        let tenant = json!({ "trusted-ca": [sent] });
+        given.ok("PUT", TENANT, Some(tenant)).await;
+        let got = given.get(TENANT).await["trusted-ca"][0].clone();
+        assert_eq!(without(got, "id"), with(full.clone(), unattended()));
+    }
+    let rows = [
+        (bytes("s3cret?"), "subject-dn-bytes: is not Base64"),
+        (bytes("AQIDBA=="), "subject-dn-bytes: not the DER form"),
+        (bytes(""), "subject-dn-bytes: not the DER form"),
+        // An empty sequence.
+        (bytes("MAA="), "subject-dn-bytes: an authority needs"),
+    ];
+    given.refuse_anchors(rows).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_of_an_authority_is_not_quoted() {
+    let given = Given::new().await;
+    given.ok("POST", TENANT, None).await;
+    let ca = ec(&unique("ca"));
+    let cert = json!({ "cert": ca.cert });
+    let rows = [
+        ("subject-dn", "s3cret"),
+        ("subject-dn", "S3CRET=x"),
+        ("subject-dn", "9.s3cret=x"),
+        ("subject-dn", "CN=s3cret,O=s3cret;;"),
+        ("subject-dn", "CN=\"s3cret"),
+        ("subject-dn", "CN=\\s3cret"),
+        ("subject-dn", "CN=s3<cret"),
+        ("subject-dn", "CN=#s3cret"),
+        ("algorithm", "s3cret"),
+        ("public-key", "s3cret?"),
+        ("not-before", "s3cret"),
+        ("s3cret-template", "x"),
+        ("auth-id-template", "{{s3cret}}"),
+        ("auth-id-template", "{{s3cret"),
+        ("auto-provisioning-device-id-template", "s3cret{{}}"),
+        ("ocsp-responder-uri", "s3cret"),
+        ("ocsp-responder-cert", "czNjcmV0"),
+    ];
+    for (member, value) in rows {
+        let full = written_out(&ca, "EC");
+        let outer = if member.contains("template") {
+            &cert
+        } else {
+            &full
+        };
+        let anchor = with(outer.clone(), json!({ member: value }));
+        let body = json!({ "trusted-ca": [anchor] });
+        let response = given.send("PUT", TENANT, Some(body)).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{value}");
+        let text = crate::error(response).await;
+        let expected = format!("trusted-ca[0].{member}: ");
+        let rule = text
+            .strip_prefix(&expected)
+            .unwrap_or_else(|| panic!("{text}"));
+        assert!(!rule.to_lowercase().contains("s3cret"), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -117,7 +198,34 @@ async fn authorities_that_break_a_rule() {
     let full = written_out(&ca, "EC");
     let changed = |member: &str, value: Value| with(full.clone(), json!({ member: value }));
     let garbage = "AQIDBA==";
+    let long = ec(&"x".repeat(1024));
+    let long_name = format!("CN={}", "x".repeat(1022));
     let rows = [
+        (
+            json!({"cert": long.cert}),
+            "trusted-ca[0].cert: has more than 1024 bytes",
+        ),
+        (
+            changed("subject-dn", json!(long_name)),
+            "trusted-ca[0].subject-dn: has more than 1024 bytes",
+        ),
+        (
+            changed("subject-dn-bytes", json!(long.subject_der)),
+            "trusted-ca[0].subject-dn-bytes: has more than 1024 bytes",
+        ),
+        (
+            changed("subject", json!(null)),
+            "trusted-ca[0].subject: there is no",
+        ),
+        (
+            changed("not-after", json!(null)),
+            "trusted-ca[0].not-after: is required",
+        ),
+        (
+            changed("not-after", json!("+010000-01-01T00:00:00Z")),
+            "trusted-ca[0].not-after: not an ISO 8601",
+        ),
+        (json!(null), "trusted-ca[0]: an object is"),
         (json!(5), "trusted-ca[0]: an object is"),
         (json!([ca.cert]), "trusted-ca[0]: an object is"),
         (json!({}), "trusted-ca[0].subject-dn: "),

@@ -82,6 +82,54 @@ async fn passwords_are_hashed_kept_by_id_and_never_shown() {
         given.get(SET).await[0]["secrets"],
         json!([{"id": ids[0], "enabled": true}])
     );
+    // What is empty or null is left out, and a salt alone says nothing.
+    for kept in [
+        json!({"id": ids[0], "pwd-plain": "", "hash-function": "", "pwd-hash": "", "salt": ""}),
+        json!({"id": ids[0], "pwd-plain": null, "hash-function": null, "pwd-hash": null,
+               "salt": "AQID", "comment": null}),
+    ] {
+        let set = json!([{"type": "hashed-password", "auth-id": "sensor1", "enabled": null,
+                          "ext": null, "comment": null, "cert": null, "secrets": [kept]}]);
+        given.ok("PUT", SET, Some(set)).await;
+        assert!(given.takes("sensor1", "changed").await, "{kept}");
+    }
+}
+
+#[tokio::test]
+async fn sets_have_a_size() {
+    let given = Given::with_device().await;
+    let psk = |auth_id: &str, secrets: usize| {
+        let secrets = vec![json!({"key": "AQID"}); secrets];
+        json!({"type": "psk", "auth-id": auth_id, "secrets": secrets})
+    };
+    let sets = |credentials: usize| {
+        let all = (0..credentials).map(|number| psk(&number.to_string(), 1));
+        Value::Array(all.collect()).to_string()
+    };
+    let one = |auth_id: &str, secrets: usize| json!([psk(auth_id, secrets)]).to_string();
+    let (longest, too_long) = ("x".repeat(1024), "x".repeat(1025));
+    given
+        .rows(&[
+            ("PUT", SET, &sets(100), 204, ""),
+            ("PUT", SET, &sets(101), 400, "at most 100 credentials"),
+            ("PUT", SET, &one("a", 32), 204, ""),
+            (
+                "PUT",
+                SET,
+                &one("a", 33),
+                400,
+                "credentials[0]: secrets: at most 32",
+            ),
+            ("PUT", SET, &one(&longest, 1), 204, ""),
+            (
+                "PUT",
+                SET,
+                &one(&too_long, 1),
+                400,
+                "credentials[0]: auth-id: has more than 1024 bytes",
+            ),
+        ])
+        .await;
 }
 
 #[tokio::test]
@@ -130,6 +178,17 @@ async fn sets_of_credentials_that_break_a_rule() {
             "secrets",
         ),
         (row(name, r#"[{"pwd-plian": "x"}]"#), "pwd-plian"),
+        (
+            row(name, r#"[{"pwd-plain": ""}]"#),
+            "pwd-plain: is required",
+        ),
+        (row(name, r#"[{"salt": "AQID"}]"#), "pwd-plain: is required"),
+        (row(name, "[null]"), "secrets[0]: an object"),
+        (row(r#""auth-id": null,"#, good), "auth-id: is required"),
+        (
+            row(r#""auth-id": "a", "enabeld": null,"#, good),
+            "enabeld: there is no",
+        ),
         (
             row(name, r#"[{"pwd-plain": "x", "not-after": "soon"}]"#),
             "not-after: ",

@@ -9,7 +9,19 @@ const DEVICE: &str = "/v1/devices/{t}/4711";
 #[tokio::test]
 async fn devices_that_break_a_rule() {
     let given = Given::with_device().await;
+    let long = "a".repeat(257);
+    let with_long = |member: &str| format!(r#"{{"{member}": ["a", "{long}"]}}"#);
+    let [via, groups, member_of] = ["via", "viaGroups", "memberOf"].map(with_long);
     let rows = [
+        (via.as_str(), "via[1]: has more than 256 bytes"),
+        (&groups, "viaGroups[1]: has more than 256 bytes"),
+        (&member_of, "memberOf[1]: has more than 256 bytes"),
+        (r#"{"vai": null}"#, "vai: there is no such"),
+        (r#"{"via": [null]}"#, "via: a string or an array"),
+        (
+            r#"{"authorities": [{"auto-provisioning-enabled": null}]}"#,
+            "authorities[0]: a string",
+        ),
         (r#"{"enabled": "true"}"#, "enabled: a boolean is"),
         (r#"{"vai": []}"#, "vai: there is no such"),
         (r#"{"defaults": []}"#, "defaults: an object is"),
@@ -56,8 +68,16 @@ async fn devices_that_break_a_rule() {
             "command-endpoint.uri: ",
         ),
         (
-            r#"{"command-endpoint": {"uri": "http://x/", "headers": {"a": 1}}}"#,
+            r#"{"command-endpoint": {"uri": "http://x/", "headers": {"a": [1]}}}"#,
             "command-endpoint.headers.a: a string",
+        ),
+        (
+            r#"{"command-endpoint": {"uri": "http://x/", "payload-properties": {"a": null}}}"#,
+            "command-endpoint.payload-properties.a: a string",
+        ),
+        (
+            r#"{"command-endpoint": {"uri": null}}"#,
+            "command-endpoint.uri: is required",
         ),
         (
             r#"{"command-endpoint": {"uri": "http://x/", "header": {}}}"#,
@@ -109,6 +129,32 @@ async fn what_is_set_of_a_device_is_shown_and_defaults_are_not() {
         (
             json!({"command-endpoint": {"uri": "http://x/", "headers": {}}}),
             Some(json!({"enabled": true, "command-endpoint": {"uri": "http://x/"}})),
+        ),
+        (
+            json!({"command-endpoint": {"uri": "http://x/",
+                   "headers": {"a": 1, "b": true, "c": "", "d": -2.5},
+                   "payload-properties": {"port": 5, "ack": false}}}),
+            Some(
+                json!({"enabled": true, "command-endpoint": {"uri": "http://x/",
+                        "headers": {"a": "1", "b": "true", "c": "", "d": "-2.5"},
+                        "payload-properties": {"port": "5", "ack": "false"}}}),
+            ),
+        ),
+        (
+            json!({"enabled": null, "defaults": null, "via": null, "viaGroups": null,
+                   "memberOf": null, "authorities": null, "downstream-message-mapper": null,
+                   "upstream-message-mapper": null, "command-endpoint": null, "ext": null,
+                   "status": null}),
+            Some(json!({"enabled": true})),
+        ),
+        (
+            json!({"command-endpoint": {"uri": "http://x/", "headers": null,
+                                        "payload-properties": null},
+                   "defaults": {"a": null}, "ext": {"b": null}}),
+            Some(
+                json!({"enabled": true, "command-endpoint": {"uri": "http://x/"},
+                        "defaults": {"a": null}, "ext": {"b": null}}),
+            ),
         ),
         (
             json!({"status": {"created": "yesterday"}}),

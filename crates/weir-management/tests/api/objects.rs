@@ -45,7 +45,8 @@ async fn what_was_put_is_what_is_got_and_nothing_else() {
     let given = Given::new().await;
     let tenant = json!({
         "enabled": false,
-        "adapters": [{"type": "hono-mqtt", "enabled": true, "ext": {"max-ttd": 30}}],
+        "adapters": [{"type": "hono-mqtt", "enabled": true, "device-authentication-required": true,
+                      "ext": {"max-ttd": 30}}],
         "defaults": {"ttl": 30},
         "minimum-message-size": 4096,
         "resource-limits": {"max-ttl": 60},
@@ -129,8 +130,21 @@ async fn requests_that_break_a_rule() {
     let given = Given::new().await;
     given.ok("POST", "/v1/tenants/{t}", None).await;
     given.ok("POST", "/v1/devices/{t}/4711", None).await;
+    let long = "a".repeat(257);
+    let long_tenant = format!("/v1/tenants/{long}");
+    let device_of_long = format!("/v1/devices/{long}/4711");
+    let long_device = format!("/v1/devices/{{t}}/{long}");
+    let longest_device = format!("/v1/devices/{{t}}/{}", "a".repeat(256));
+    let longest_tenant = "{t}".to_owned() + &"a".repeat(256 - given.tenant.len());
+    let longest_tenant = format!("/v1/tenants/{longest_tenant}");
     given
         .rows(&[
+            ("POST", &long_tenant, "", 400, "tenant id: has more than"),
+            ("POST", &device_of_long, "", 400, "tenant id: has more than"),
+            ("POST", &long_device, "", 400, "device id: has more than"),
+            ("GET", &long_device, "", 400, "device id: has more than"),
+            ("POST", &longest_device, "", 201, ""),
+            ("POST", &longest_tenant, "", 201, ""),
             ("POST", "/v1/tenants/{t}", "", 409, "exists"),
             ("POST", "/v1/devices/{t}/4711", "", 409, "exists"),
             ("POST", "/v1/devices/{t}-none/4711", "", 404, "tenant"),

@@ -58,6 +58,11 @@ async fn every_verb_is_described_and_every_described_one_is_there() {
             .collect();
         let described: BTreeSet<_> = operations(&item).map(|(verb, _)| verb).collect();
         assert_eq!(allowed, described, "{path}");
+        let asked = given.anonymous("OPTIONS", &filled(&path)).send().await;
+        let announced = header(&asked.unwrap(), "access-control-allow-methods");
+        for verb in announced.split(", ") {
+            assert!(described.contains(verb), "{verb} {path}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use weir_management::ManagementConfig;
 
 use crate::{Given, error, header};
@@ -132,14 +132,35 @@ async fn bodies_have_a_limit() {
         }
     }
     // Without a declared length, the limit is found on the way.
-    let mut raw = TcpStream::connect(given.address).await.unwrap();
-    let head = "POST /v1/tenants HTTP/1.1\r\nHost: x\r\nAuthorization: Basic b3A6cHc=\r\n\
-                Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let body = format!("BB8\r\n{}\r\n0\r\n\r\n", " ".repeat(3000));
-    raw.write_all(format!("{head}{body}").as_bytes())
-        .await
-        .unwrap();
-    let mut answer = [0; 12];
-    raw.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 413");
+    let chunk = format!("BB8\r\n{}\r\n", " ".repeat(3000));
+    let rows = [
+        ("Transfer-Encoding: chunked", chunk.clone() + "0\r\n\r\n"),
+        // The rest is read too: the client sends it all before it looks for an answer.
+        (
+            "Transfer-Encoding: chunked",
+            chunk.repeat(300) + "0\r\n\r\n",
+        ),
+        ("Content-Length: 1000000", " ".repeat(1_000_000)),
+        // Nothing is asked for, and so nothing awaited.
+        (
+            "Content-Length: 1000000\r\nExpect: 100-continue",
+            String::new(),
+        ),
+    ];
+    for (length, body) in rows {
+        let socket = TcpSocket::new_v4().unwrap();
+        // It cannot hold the body: somebody has to read it for all to be sent.
+        socket.set_send_buffer_size(4096).unwrap();
+        let mut raw = socket.connect(given.address).await.unwrap();
+        let head = format!(
+            "POST /v1/tenants HTTP/1.1\r\nHost: x\r\nAuthorization: Basic b3A6cHc=\r\n\
+             Content-Type: application/json\r\n{length}\r\n\r\n"
+        );
+        raw.write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = [0; 12];
+        raw.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413", "{length}");
+    }
 }

@@ -132,7 +132,7 @@ async fn what_cannot_be_asked_is_refused_by_its_name() {
     let sort = |text| ("sortJson", text);
     let many = [filter(r#"{"field": "/id", "value": "a"}"#); 17];
     let sorts = [sort(r#"{"field": "/id"}"#); 9];
-    let rows: [(Asked<'_>, &str); 27] = [
+    let rows: [(Asked<'_>, &str); 30] = [
         (&[("pageSize", "0")], "pageSize: "),
         (&[("pageSize", "201")], "pageSize: "),
         (&[("pageSize", "-1")], "pageSize: "),
@@ -174,6 +174,20 @@ async fn what_cannot_be_asked_is_refused_by_its_name() {
         (
             &[filter(r#"{"field": "/id", "value": "a", "op": "gt"}"#)],
             "filterJson.op: one of",
+        ),
+        (
+            &[filter(
+                r#"{"field": "/id", "value": "a", "op": {"eq": null}}"#,
+            )],
+            "filterJson.op: a string",
+        ),
+        (
+            &[filter(r#"{"field": "/id", "value": "a", "x": null}"#)],
+            "filterJson.x: there is no",
+        ),
+        (
+            &[sort(r#"{"field": "/id", "direction": {"asc": null}}"#)],
+            "sortJson.direction: a string",
         ),
         (
             &[filter(r#"{"field": "/id", "value": "a", "x": 1}"#)],

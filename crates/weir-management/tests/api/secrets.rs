@@ -68,10 +68,22 @@ async fn shared_keys_are_never_shown_and_have_to_be_sent_each_time() {
     let id = &got["secrets"][0]["id"];
     let replaced = given.set(psk(json!([{"id": id, "key": "CAk="}]))).await;
     assert_eq!(replaced["secrets"], json!([{"id": id, "enabled": true}]));
+    given
+        .set(psk(
+            json!([{"key": "-_8", "id": null, "enabled": null, "not-before": null,
+                         "not-after": null, "comment": null}]),
+        ))
+        .await;
+    let Secrets::SharedKeys(keys) = given.found(CredentialType::PreSharedKey, "device 1").await
+    else {
+        panic!("other secrets");
+    };
+    assert_eq!(keys[0].key, [0xfb, 0xff]);
     let rows = [
         (json!([{"id": id}]), "secrets[0].key: is required"),
         (json!([{}]), "secrets[0].key: is required"),
         (json!([{"key": ""}]), "secrets[0].key: is empty"),
+        (json!([{"key": null}]), "secrets[0].key: is required"),
         (json!([{"key": "s3cret!"}]), "secrets[0].key: is not Base64"),
         (json!([{"key": ["s3cret"]}]), "secrets[0].key: a string"),
         (
@@ -120,14 +132,31 @@ async fn certificates_are_known_by_their_normalised_subject() {
     // What is got may be put.
     assert_eq!(given.set(got.clone()).await, got);
 
+    let pem = json!({"type": "x509-cert", "cert": made.pem, "comment": "from a certificate",
+                     "auth-id": null, "secrets": null});
+    assert_eq!(without_ids(given.set(pem).await), expected);
+
     // A template may make other names.
     let got = given.set(x509("device-1", json!([{}]))).await;
     assert_eq!(got["auth-id"], "device-1");
 
+    let long = ec(&"x".repeat(1024));
     let twice = json!([x509(subject, json!([{}])), x509(&auth_id, json!([{}]))]);
     given.refused(twice, "credentials[1]: another one").await;
     let rows = [
         (x509("", json!([{}])), "auth-id: is empty"),
+        (
+            x509(&format!("CN={}", "x".repeat(1022)), json!([{}])),
+            "auth-id: has more than 1024 bytes",
+        ),
+        (
+            json!({"type": "x509-cert", "cert": long.cert}),
+            "cert: has more than 1024 bytes",
+        ),
+        (
+            json!({"type": "x509-cert", "auth-id": subject, "secrets": null}),
+            "secrets: is required",
+        ),
         (x509(subject, json!([])), "secrets: at least one"),
         (x509(subject, json!([{}, {}])), "secrets: exactly one"),
         (
@@ -165,7 +194,7 @@ async fn raw_public_keys_are_shown() {
     let sent = json!([
         {"key": rsa.key.trim_end_matches('='), "algorithm": "RSA"},
         {"key": ec.key},
-        {"cert": ec.cert, "comment": "c"}
+        {"cert": ec.pem, "comment": "c", "key": null, "algorithm": null}
     ]);
     let got = given.set(rpk(sent)).await;
     assert_eq!(
@@ -217,7 +246,7 @@ async fn other_types_have_whatever_members_and_keep_them_by_id() {
     let given = Given::with_device().await;
     let other =
         |secrets: Value| json!({"type": "my-type-1", "auth-id": "a/b c", "secrets": secrets});
-    let sent = json!({"token": "x", "pwd-plain": [1, {"y": null}], "enabled": false});
+    let sent = json!({"token": "x", "z": null, "pwd-plain": [1, {"y": null}], "enabled": false});
     let got = given.set(other(json!([sent, {}]))).await;
     assert_eq!(
         without_ids(got.clone()),
@@ -229,7 +258,7 @@ async fn other_types_have_whatever_members_and_keep_them_by_id() {
     let got = given.set(other(json!([{"id": id, "comment": "c"}]))).await;
     assert_eq!(
         got["secrets"],
-        json!([{"id": id, "enabled": true, "comment": "c", "token": "x",
+        json!([{"id": id, "enabled": true, "comment": "c", "token": "x", "z": null,
                 "pwd-plain": [1, {"y": null}]}])
     );
     let got = given.set(other(json!([{"id": id, "token": "z"}]))).await;
@@ -237,7 +266,8 @@ async fn other_types_have_whatever_members_and_keep_them_by_id() {
         got["secrets"],
         json!([{"id": id, "enabled": true, "token": "z"}])
     );
-    for kind in ["", "My-type", "my_type", "hashed-password "] {
+    let long = "t".repeat(257);
+    for kind in ["", "My-type", "my_type", "hashed-password ", &long] {
         let set = json!([{"type": kind, "auth-id": "a", "secrets": [{}]}]);
         given.refused(set, "credentials[0]: type: ").await;
     }
@@ -268,6 +298,10 @@ async fn secrets_of_any_type_that_break_a_rule_are_not_quoted() {
             ),
             (json!({"id": ["s3cret"]}), "secrets[0].id: a string"),
             (json!({"id": ""}), "secrets[0].id: is empty"),
+            (
+                json!({"not-after": "-000001-01-01T00:00:00Z"}),
+                "secrets[0].not-after: not an ISO 8601",
+            ),
             (json!({"id": "1"}), "no secret with id 1"),
             (
                 json!({"comment": {"s3cret": 1}}),

@@ -33,6 +33,24 @@ async fn tenants_that_break_a_rule() {
         (r#"{"alias": "Acme"}"#.into(), "alias: "),
         (r#"{"alias": "a.b"}"#.into(), "alias: "),
         (r#"{"alias": 5}"#.into(), "alias: a string is"),
+        (
+            json!({"alias": "a".repeat(257)}).to_string(),
+            "alias: has more than 256 bytes",
+        ),
+        (
+            json!({"trust-anchor-group": "ä".repeat(129)}).to_string(),
+            "trust-anchor-group: has more than 256 bytes",
+        ),
+        (r#"{"nabled": null}"#.into(), "nabled: there is no such"),
+        (
+            r#"{"tracing": {"sampling": null}}"#.into(),
+            "tracing.sampling: there is no such",
+        ),
+        (
+            r#"{"adapters": [{"type": null}]}"#.into(),
+            "adapters[0].type: is required",
+        ),
+        (r#"{"adapters": [null]}"#.into(), "adapters[0]: an object"),
         (r#"{"defaults": []}"#.into(), "defaults: an object is"),
         (r#"{"ext": "x"}"#.into(), "ext: an object is"),
         (r#"{"ext": {"x": "\u0000"}}"#.into(), "U+0000"),
@@ -67,7 +85,19 @@ async fn tenants_that_break_a_rule() {
             r#"{"minimum-message-size": 1.5}"#.into(),
             "minimum-message-size: ",
         ),
+        (
+            r#"{"minimum-message-size": 2147483648}"#.into(),
+            "minimum-message-size: at most 2147483647",
+        ),
         (r#"{"tracing": []}"#.into(), "tracing: an object"),
+        (
+            r#"{"tracing": {"sampling-mode": {"all": null}}}"#.into(),
+            "tracing.sampling-mode: a string is",
+        ),
+        (
+            r#"{"tracing": {"sampling-mode-per-auth-id": {"a": {"all": null}}}}"#.into(),
+            "tracing.sampling-mode-per-auth-id.a: a string is",
+        ),
         (
             r#"{"tracing": {"sampling-mode": "ALL"}}"#.into(),
             "tracing.sampling-mode: one of `default`, `all`, `none`",
@@ -107,6 +137,18 @@ async fn limits_that_break_a_rule() {
             "registration-limits.max-credentials-per-device: ",
         ),
         (
+            r#"{"registration-limits": {"max-devices": 2147483648}}"#.into(),
+            "registration-limits.max-devices: at most 2147483647",
+        ),
+        (
+            r#"{"registration-limits": {"max-credentials-per-device": 2147483648}}"#.into(),
+            "registration-limits.max-credentials-per-device: at most",
+        ),
+        (
+            r#"{"resource-limits": {"max-connections": 2147483648}}"#.into(),
+            "resource-limits.max-connections: at most 2147483647",
+        ),
+        (
             r#"{"registration-limits": {"max-device": 2}}"#.into(),
             "registration-limits.max-device: there is no such",
         ),
@@ -139,6 +181,19 @@ async fn limits_that_break_a_rule() {
         (
             volume(r#""period": {"mode": "weekly"}"#),
             "period.mode: `days` or `monthly` is expected",
+        ),
+        (
+            volume(r#""period": {"mode": {"monthly": null}}"#),
+            "period.mode: a string is expected",
+        ),
+        (
+            volume(r#""period": {"mode": null}"#),
+            "data-volume.period.mode: is required",
+        ),
+        (
+            json!({"resource-limits": {"data-volume": {"effective-since": "0000-01-01T00:00:00Z"}}})
+                .to_string(),
+            "resource-limits.data-volume.effective-since: not an ISO 8601",
         ),
         (
             volume(r#""period": {"mode": "days"}"#),
@@ -184,11 +239,15 @@ async fn what_is_set_of_a_tenant_is_shown_and_defaults_are_not() {
         (json!({"enabled": true, "alias": given.tenant}), None),
         (
             json!({"adapters": [{"type": "hono-mqtt", "device-authentication-required": true}]}),
-            Some(json!({"enabled": true, "adapters": [{"type": "hono-mqtt", "enabled": false}]})),
+            Some(
+                json!({"enabled": true, "adapters": [{"type": "hono-mqtt", "enabled": false,
+                       "device-authentication-required": true}]}),
+            ),
         ),
         (
             json!({"enabled": true, "adapters": [
-                {"type": "hono-http", "enabled": true, "ext": {"max-ttd": 30}},
+                {"type": "hono-http", "enabled": true, "device-authentication-required": true,
+                 "ext": {"max-ttd": 30}},
                 {"type": "hono-mqtt", "enabled": false, "device-authentication-required": false}
             ]}),
             None,
@@ -229,6 +288,50 @@ async fn what_is_set_of_a_tenant_is_shown_and_defaults_are_not() {
         (
             json!({"minimum-message-size": 0, "trusted-ca": [], "ext": {}, "defaults": {}}),
             Some(json!({"enabled": true})),
+        ),
+        (
+            json!({"minimum-message-size": 2_147_483_647, "enabled": true,
+                   "trust-anchor-group": "g".repeat(256),
+                   "registration-limits": {"max-devices": 2_147_483_647},
+                   "resource-limits": {"max-connections": 2_147_483_647,
+                                       "max-ttl": 2_147_483_648_i64}}),
+            None,
+        ),
+        (
+            json!({"resource-limits": {"data-volume":
+                {"effective-since": "0000-12-31T23:30:00-01:00"}}}),
+            Some(json!({"enabled": true, "resource-limits":
+                {"data-volume": {"effective-since": "0001-01-01T00:30:00Z"}}})),
+        ),
+        // What is null is left out, but not where anything may be.
+        (
+            json!({"enabled": null, "alias": null, "adapters": null, "defaults": null,
+                   "minimum-message-size": null, "registration-limits": null,
+                   "resource-limits": null, "tracing": null, "trust-anchor-group": null,
+                   "trusted-ca": null, "ext": null}),
+            Some(json!({"enabled": true})),
+        ),
+        (
+            json!({
+                "adapters": [{"type": "a", "enabled": null, "ext": null,
+                              "device-authentication-required": null}],
+                "registration-limits": {"max-devices": null, "max-credentials-per-device": 1},
+                "resource-limits": {"max-ttl": null, "connection-duration": null, "data-volume":
+                    {"effective-since": since, "max-bytes": null, "period":
+                        {"mode": "monthly", "no-of-days": null}}},
+                "tracing": {"sampling-mode": "none", "sampling-mode-per-auth-id": null},
+                "defaults": {"a": null}, "ext": {"b": {"c": null}}
+            }),
+            Some(json!({
+                "enabled": true,
+                "adapters": [{"type": "a", "enabled": false,
+                              "device-authentication-required": true}],
+                "registration-limits": {"max-credentials-per-device": 1},
+                "resource-limits": {"data-volume":
+                    {"effective-since": since, "period": {"mode": "monthly"}}},
+                "tracing": {"sampling-mode": "none"},
+                "defaults": {"a": null}, "ext": {"b": {"c": null}}
+            })),
         ),
         // Nothing of what was set before is left.
         (json!({}), Some(json!({"enabled": true}))),
