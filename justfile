@@ -97,6 +97,12 @@ interop-demo: (interop "interop/test_demo.py")
 # Stories: the management API and its description of itself
 interop-openapi: (interop "interop/test_openapi.py")
 
+# Stories: devices that log in with certificates
+interop-certificates: (interop "interop/test_devices_certificates.py")
+
+# Stories: a registry that is killed a hundred times
+interop-registry-crash: (interop "interop/test_registry_crash.py")
+
 # Stories: two gateways on one PostgreSQL; and what `just test-postgres` runs
 interop-postgres: test-postgres (interop "interop/test_postgres.py")
 
