@@ -1,0 +1,63 @@
+//! The folder a store lives in: who may use it, and how much room there is.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use crate::store::OpenError;
+
+/// A folder that this process alone uses, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if it is not there, and claims it.
+    pub(crate) fn claim(path: &Path) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(path).map_err(OpenError::Folder)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .map_err(OpenError::Folder)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+            match io::Error::from(error) {
+                error if error.kind() == io::ErrorKind::WouldBlock => OpenError::InUse,
+                error => OpenError::Folder(error),
+            }
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// Has the names of the files, and the folder's own, survive a loss of power.
+    pub(crate) fn sync(&self) -> Result<(), OpenError> {
+        let parent = self
+            .path
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty());
+        for folder in [Some(self.path.as_path()), parent].into_iter().flatten() {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(OpenError::Folder)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("events.db")
+    }
+
+    /// Whether so many bytes are free on the file system. One that does not say is taken to have them.
+    pub(crate) fn has_free(&self, reserve: u64) -> bool {
+        statvfs(&self.path).map_or(true, |fs| {
+            fs.f_bavail.saturating_mul(fs.f_frsize) >= reserve
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The thread that reads messages from the disk.
+
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::Bodies;
+use crate::memory::Body;
+
+/// Reads that may wait.
+pub(crate) const WAITING: usize = 1024;
+
+/// What is to be read, and for whom.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) ids: Vec<i64>,
+    pub(crate) done: oneshot::Sender<Result<Vec<(i64, Body)>, rusqlite::Error>>,
+}
+
+/// Starts the thread. It ends when the sender is gone.
+pub(crate) fn start(bodies: Bodies) -> std::io::Result<(mpsc::Sender<Read>, JoinHandle<()>)> {
+    let (sender, mut reads) = mpsc::channel::<Read>(WAITING);
+    let name = "events-read".to_owned();
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        while let Some(read) = reads.blocking_recv() {
+            // Who has gone away gives its events back; there is nothing to read for.
+            if !read.done.is_closed() {
+                let _ = read.done.send(bodies.read(&read.ids));
+            }
+        }
+    })?;
+    Ok((sender, thread))
+}

@@ -1,0 +1,315 @@
+//! The thread that writes: whatever waits shares a transaction and its sync.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::disk::{Batch, Disk, is_full};
+use crate::event::{
+    Entry, Event, Queue, QueueNo, Refused, device_key, expiry, payload_len, seconds,
+};
+use crate::folder::Folder;
+use crate::index::Index;
+use crate::mailbox::{Found, Job, Mailbox};
+use crate::memory::Body;
+
+/// Events in a transaction, and settlements of each kind.
+const BATCH: usize = 2_000;
+/// For how long nothing may have happened before unused space is returned.
+const IDLE: Duration = Duration::from_millis(200);
+/// After how long settlements that could not be written are tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What callers and both threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mailbox: Mailbox,
+    index: Mutex<Index>,
+}
+
+impl Shared {
+    pub(crate) fn new(mailbox: Mailbox, index: Index) -> Self {
+        let index = Mutex::new(index);
+        Self { mailbox, index }
+    }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) folder: Folder,
+    pub(crate) disk: Disk,
+    pub(crate) reserve: u64,
+    /// The greatest id that was given to an event.
+    pub(crate) last_id: i64,
+    /// Reads for as long as there are consumers; ends before this thread does.
+    pub(crate) reader: JoinHandle<()>,
+    /// Dropped at the very end.
+    pub(crate) done: watch::Sender<()>,
+    /// What the next transaction does. Between two it has the settlements that could not be written.
+    pub(crate) next: Batch,
+    /// Whether the last write failed, so that the log has it once.
+    pub(crate) is_failing: bool,
+    /// The same for returning unused space.
+    pub(crate) is_untidy: bool,
+}
+
+/// Who waits for an event.
+type Waiter = oneshot::Sender<Result<(), Refused>>;
+
+/// Closes the mailbox however the thread ends, so that nobody waits for it.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.mailbox.close();
+        // Dropping a job tells who waits for it.
+        drop(self.0.mailbox.wait(usize::MAX, None));
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(self) -> std::io::Result<JoinHandle<()>> {
+        let name = "events-write".to_owned();
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        let _closing = Closing(self.shared.clone());
+        // How long to wait before unused space is looked for: after the start, and after whatever was
+        // written.
+        let mut idle = Some(IDLE);
+        let mut is_stepped = false;
+        loop {
+            let patience = match self.next.is_empty() {
+                true => idle,
+                false => Some(RETRY),
+            };
+            match self.shared.mailbox.wait(BATCH, patience) {
+                Found::Work(jobs) => {
+                    if !self.work(jobs) {
+                        // Events may come all the time; it is their space that they wait for.
+                        is_stepped = self.tidy(is_stepped);
+                    }
+                    idle = Some(IDLE);
+                }
+                Found::Nothing if !self.next.is_empty() => self.work_off(),
+                Found::Nothing => {
+                    is_stepped = self.tidy(is_stepped);
+                    idle = is_stepped.then_some(Duration::ZERO);
+                }
+                Found::Closed(jobs) => {
+                    self.work(jobs);
+                    break;
+                }
+            }
+        }
+        self.finish();
+    }
+
+    /// Writes what is still to be written and closes everything in an order in which it can be opened
+    /// again at once.
+    fn finish(mut self) {
+        while self.next.is_empty() && !self.shared.index().todo.is_empty() {
+            self.work_off();
+        }
+        if self.reader.join().is_err() {
+            tracing::error!("the thread that reads events has panicked");
+        }
+        drop(self.disk);
+        drop(self.folder);
+        drop(self.done);
+    }
+
+    /// Returns a little unused space. Whether there is more to return.
+    fn tidy(&mut self, is_stepped: bool) -> bool {
+        let result = self.disk.tidy(is_stepped);
+        let was_failing = std::mem::replace(&mut self.is_untidy, result.is_err());
+        result.unwrap_or_else(|error| {
+            if !was_failing {
+                tracing::warn!(%error, "cannot return the space of removed events");
+            }
+            false
+        })
+    }
+
+    /// One transaction with these jobs and with what was settled. Whether there was room for events,
+    /// if there were any.
+    fn work(&mut self, jobs: VecDeque<Job>) -> bool {
+        let mut flushes = Vec::new();
+        let mut events = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Append(event, waiter) => events.push((event, waiter)),
+                Job::Flush(waiter) => flushes.push(waiter),
+            }
+        }
+        let has_room = events.is_empty() || self.folder.has_free(self.reserve);
+        let waiters = self.plan(events, has_room);
+        let outcome = self.write();
+        if outcome.is_err() && !waiters.is_empty() && !self.next.is_empty() {
+            // What is removed may make the room that the events have not found.
+            let _ = self.write();
+        }
+        for waiter in waiters {
+            // Whoever waited may be gone.
+            let _ = waiter.send(outcome);
+        }
+        if !flushes.is_empty() {
+            self.flush();
+        }
+        for waiter in flushes {
+            let _ = waiter.send(self.next.is_empty());
+        }
+        if self.next.is_empty() && !self.shared.index().todo.is_empty() {
+            self.shared.mailbox.poke();
+        }
+        has_room
+    }
+
+    /// Writes what was settled before, and not what may be settled meanwhile: events wait for this.
+    fn flush(&mut self) {
+        let rounds = self.shared.index().todo.rounds(BATCH);
+        for _ in 0..rounds {
+            if self.next.is_empty() {
+                self.work_off();
+            }
+        }
+    }
+
+    /// One transaction with what was settled.
+    fn work_off(&mut self) {
+        self.work(VecDeque::new());
+    }
+
+    /// Commits the next batch and has the index follow.
+    fn write(&mut self) -> Result<(), Refused> {
+        let batch = std::mem::take(&mut self.next);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let result = self.disk.write(&batch);
+        let outcome = self.judge(result);
+        self.apply(batch, outcome.is_ok());
+        outcome
+    }
+
+    /// Puts into the next batch what the budgets allow, and answers the others. Returns who waits.
+    fn plan(&mut self, events: Vec<(Event, Waiter)>, has_room: bool) -> Vec<Waiter> {
+        let mut waiters = Vec::with_capacity(events.len());
+        let mut refused = Vec::new();
+        let shared = self.shared.clone();
+        let mut index = shared.index();
+        for (event, waiter) in events {
+            let admitted = match has_room {
+                true => index.admit(&event),
+                false => Err(Refused::NoSpace),
+            };
+            match admitted {
+                Ok(queue) => {
+                    self.add(queue, event);
+                    waiters.push(waiter);
+                }
+                Err(reason) => refused.push((waiter, reason)),
+            }
+        }
+        for at in 0..self.next.appends.len() {
+            let number = self.next.appends[at].0.tenant();
+            let Some(name) = index.unknown_to_disk(number) else {
+                continue;
+            };
+            if self.next.tenants.iter().all(|tenant| tenant.0 != number) {
+                self.next.tenants.push((number, name));
+            }
+        }
+        // While writing fails, what is tried again does not grow.
+        if self.next.settlements() < BATCH {
+            let due = index.take_due(BATCH);
+            self.next.attempts.extend(due.attempts);
+            self.next.removals.extend(due.removals);
+            self.next.moves.extend(due.moves);
+        }
+        drop(index);
+        for moved in &mut self.next.moves {
+            self.last_id += 1;
+            moved.new_id = self.last_id;
+        }
+        for (waiter, reason) in refused {
+            let _ = waiter.send(Err(reason));
+        }
+        waiters
+    }
+
+    fn add(&mut self, queue: QueueNo, event: Event) {
+        self.last_id += 1;
+        let entry = Entry {
+            id: self.last_id,
+            key: device_key(&event.device),
+            len: payload_len(&event),
+            stored: seconds(event.arrived),
+            expires: match event.queue {
+                Queue::Event => expiry(event.expires),
+                Queue::DeadLetter => 0,
+            },
+        };
+        let body = Body {
+            device: event.device,
+            payload: event.payload,
+        };
+        self.next.appends.push((queue, entry, body));
+    }
+
+    /// What a write's result means for those who wait for it.
+    fn judge(&mut self, result: Result<(), rusqlite::Error>) -> Result<(), Refused> {
+        let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
+        if was_failing && result.is_ok() {
+            tracing::info!("events can be written again");
+        }
+        result.map_err(|error| {
+            // Once, and not for each batch until it is over.
+            if !was_failing {
+                tracing::error!(%error, "cannot write events");
+            }
+            match is_full(&error) {
+                true => Refused::NoSpace,
+                false => Refused::Io,
+            }
+        })
+    }
+
+    /// Has the index follow the disk. Settlements that were not written stay for the next batch.
+    fn apply(&mut self, batch: Batch, is_written: bool) {
+        let mut index = self.shared.index();
+        if !is_written {
+            for (queue, entry, _) in &batch.appends {
+                index.discard(*queue, entry.len);
+            }
+            drop(index);
+            self.next = Batch {
+                tenants: Vec::new(),
+                appends: Vec::new(),
+                ..batch
+            };
+            return;
+        }
+        for (number, _) in &batch.tenants {
+            index.tenant_written(*number);
+        }
+        index.written(batch.appends);
+        for removal in &batch.removals {
+            index.removed(removal);
+        }
+        for moved in &batch.moves {
+            index.moved(moved);
+        }
+    }
+}
