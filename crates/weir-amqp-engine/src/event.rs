@@ -202,6 +202,9 @@ pub struct AcceptLink {
     pub max_message_size: Option<u64>,
     /// Senders: overrides the mode the peer asked for.
     pub snd_settle_mode: Option<SenderSettleMode>,
+    /// Receivers: whether our outcomes settle, or wait for the sender to do so. What the peer wishes for is in
+    /// [`PeerAttach::rcv_settle_mode`].
+    pub rcv_settle_mode: ReceiverSettleMode,
     /// What we can do on this link.
     pub offered_capabilities: Vec<String>,
     /// Everything else.
@@ -321,7 +324,7 @@ pub enum Event<T> {
         /// Which.
         link: LinkId,
     },
-    /// Our [`Connection::drain`](crate::Connection::drain) is answered: no credit is left, nothing is on its way.
+    /// The end of our [`Connection::drain`](crate::Connection::drain): no credit is left, what it paid for is here.
     Drained {
         /// Which.
         link: LinkId,
@@ -334,6 +337,9 @@ pub enum Event<T> {
         token: T,
         /// How it ended.
         outcome: Outcome,
+        /// The receiver told its outcome without settling, as one that settles second does [2.6.12]; we have since.
+        /// False when the receiver settled, and when it said nothing.
+        left_to_us: bool,
     },
     /// A whole message arrived: decode it with [`Message::decode`](crate::Message::decode), and if it is not
     /// settled, answer with [`Connection::settle`](crate::Connection::settle).
@@ -381,13 +387,11 @@ impl<T: fmt::Debug> fmt::Debug for Event<T> {
                 mechanism,
                 hostname,
                 ..
-            } => {
-                let mut event = f.debug_struct("SaslInit");
-                event
-                    .field("mechanism", mechanism)
-                    .field("hostname", hostname)
-                    .finish_non_exhaustive()
-            }
+            } => f
+                .debug_struct("SaslInit")
+                .field("mechanism", mechanism)
+                .field("hostname", hostname)
+                .finish_non_exhaustive(),
             Self::Opened(open) => f.debug_tuple("Opened").field(open).finish(),
             Self::SessionBegun { session } => f.debug_tuple("SessionBegun").field(session).finish(),
             Self::Attach { link, attach } => {
@@ -403,25 +407,26 @@ impl<T: fmt::Debug> fmt::Debug for Event<T> {
                 link,
                 token,
                 outcome,
+                left_to_us,
             } => f
-                .debug_tuple("Settled")
-                .field(link)
-                .field(token)
-                .field(outcome)
+                .debug_struct("Settled")
+                .field("link", link)
+                .field("token", token)
+                .field("outcome", outcome)
+                .field("left_to_us", left_to_us)
                 .finish(),
             Self::Message {
                 link,
                 delivery,
                 message,
                 settled,
-            } => {
-                let mut event = f.debug_struct("Message");
-                event
-                    .field("link", link)
-                    .field("delivery", delivery)
-                    .field("octets", &message.len());
-                event.field("settled", settled).finish()
-            }
+            } => f
+                .debug_struct("Message")
+                .field("link", link)
+                .field("delivery", delivery)
+                .field("octets", &message.len())
+                .field("settled", settled)
+                .finish(),
             Self::Detached {
                 link,
                 error,

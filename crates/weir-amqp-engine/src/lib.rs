@@ -30,7 +30,8 @@
 //! - Read a clock, open a socket, spawn a task, log.
 //! - Believe a peer: sizes, counts and nesting are checked before anything is allocated or recursed into, rules are
 //!   enforced with the specification's error conditions, and nothing a peer sends panics.
-//! - Wait for ever: handshake, close, silence and (if asked to) outcomes have deadlines.
+//! - Wait for ever: handshake, close, silence and (if asked to) outcomes have deadlines. What else a peer owes
+//!   an answer (begin, attach, detach, end) is the owner's to wait for; silence ends it in any case.
 //! - Transactions, link recovery, message priorities. Peers that ask are answered politely.
 //!
 //! # Where things are
@@ -38,6 +39,9 @@
 //! `connection` is the state machine, one file per topic; `codec` the octets: three hot frames by hand, all others
 //! through `serde_amqp`; `ring` and `serial` the arithmetic that wraps; `message` the message format. References like
 //! `[2.6.7]` are to the sections of the AMQP 1.0 specification (OASIS, 29 October 2012).
+//!
+//! `tests::pair` tells random stories of a client and a server, `tests::fuzz` breaks what arrives, `tests::wire` plays
+//! peers that do not follow our habits; the other tests have a topic each.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

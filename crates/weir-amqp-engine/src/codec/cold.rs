@@ -23,6 +23,7 @@ use crate::{
 };
 
 /// Texts of our errors are cut so that the frame fits 512 octets, which every peer takes.
+const MAX_CONDITION: usize = 100;
 const MAX_DESCRIPTION: usize = 250;
 
 /// Decodes a performative that takes up all of `body`.
@@ -89,7 +90,8 @@ pub(crate) fn peer_open(open: Open) -> PeerOpen {
 
 /// A performative's `error` field from ours.
 pub(crate) fn error_out(error: &Error) -> definitions::Error {
-    let condition = ErrorCondition::Custom(Symbol::from(error.condition.as_ref()));
+    let condition = cut(&error.condition, MAX_CONDITION);
+    let condition = ErrorCondition::Custom(Symbol::from(condition));
     let description = error
         .description
         .as_deref()

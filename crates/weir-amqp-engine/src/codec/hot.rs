@@ -230,26 +230,35 @@ fn put_rejected(out: &mut BytesMut, condition: Option<&str>, description: Option
     });
 }
 
-/// Writes a settled disposition for `first..=last`; `as_receiver` says which end we are.
+/// What a disposition of ours says beside the outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DispositionOut {
+    /// Which end we are.
+    pub(crate) as_receiver: bool,
+    pub(crate) settled: bool,
+    /// First and last.
+    pub(crate) range: (Serial, Serial),
+}
+
 pub(crate) fn put_disposition(
     out: &mut BytesMut,
     channel: u16,
-    as_receiver: bool,
-    (first, last): (Serial, Serial),
+    disposition: DispositionOut,
     outcome: &Outcome,
 ) {
+    let (first, last) = disposition.range;
     let start = frame::begin(out, frame::AMQP, channel);
     out.put_slice(&[0, 0x53, DISPOSITION as u8, 0xd0]);
     let list = out.len();
     out.put_u64(0);
-    put_boolean(out, as_receiver);
+    put_boolean(out, disposition.as_receiver);
     put_uint(out, first.0);
     if first == last {
         out.put_u8(0x40);
     } else {
         put_uint(out, last.0);
     }
-    out.put_u8(0x41);
+    put_boolean(out, disposition.settled);
     put_outcome(out, outcome);
     let size = (out.len() - list - 4) as u32;
     out[list..list + 4].copy_from_slice(&size.to_be_bytes());

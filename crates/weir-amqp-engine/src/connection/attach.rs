@@ -7,7 +7,7 @@ use super::{
     link::{Link, LinkState},
 };
 use crate::{
-    codec::cold,
+    codec::{Malformed, cold},
     error::{Error, condition},
     event::{
         AcceptLink, AttachRequest, Event, LinkId, PeerAttach, ReceiverSettleMode, Role,
@@ -22,66 +22,74 @@ const MAX_NAME: usize = 1024;
 impl<T> Connection<T> {
     /// Attaches a link of our own: [`Event::Attached`] or [`Event::Detached`] follows.
     pub fn attach(&mut self, session: SessionId, request: AttachRequest) -> LinkId {
-        let found = self.session_index(session);
-        let place = found.and_then(|index| Some((index, self.free_handle(index)?)));
-        let index = self.insert_link(
-            place.map_or(0, |(session, _)| session),
-            request.role,
-            &request.name,
-        );
-        let Some(link) = self.links.get_mut(index) else {
-            return LinkId {
-                index,
-                generation: 0,
-            };
+        let place = self.place(session, &request);
+        let owner = place.as_ref().map_or(0, |(session, _)| *session);
+        let index = self.insert_link(owner, request.role, &request.name);
+        let id = LinkId {
+            index,
+            generation: self.links.get(index).map_or(0, |link| link.id.generation),
         };
-        let id = link.id;
-        let Some((session, handle)) = place else {
+        if let Err(error) = place.and_then(|place| self.send_attach(index, place, request)) {
+            // The peer never hears of this one.
             self.links.remove(index);
-            let error = Error::new(
-                condition::RESOURCE_LIMIT_EXCEEDED,
-                "no session or handle for another link",
-            );
             self.tell(Event::Detached {
                 link: id,
                 error: Some(error),
                 closed: true,
             });
-            return id;
+        }
+        id
+    }
+
+    /// The session and handle that a link of ours is to have.
+    fn place(&self, session: SessionId, request: &AttachRequest) -> Result<(u32, u32), Error> {
+        if self.named(request.role, &request.name).is_some() {
+            // The peer could not tell whether it is answered or asked.
+            let text = "a link has this name";
+            return Err(Error::new(condition::NOT_ALLOWED, text));
+        }
+        let found = self.session_index(session);
+        found
+            .and_then(|index| Some((index, self.free_handle(index)?)))
+            .ok_or_else(|| {
+                let text = "no session or handle for another link";
+                Error::new(condition::RESOURCE_LIMIT_EXCEEDED, text)
+            })
+    }
+
+    fn send_attach(
+        &mut self,
+        index: u32,
+        (session, handle): (u32, u32),
+        request: AttachRequest,
+    ) -> Result<(), Error> {
+        let Some(link) = self.links.get_mut(index) else {
+            return Ok(());
         };
         link.handle = handle;
+        link.attach_order = self.attaches;
+        self.attaches += 1;
         link.credit = request.credit;
         link.snd_settle_mode = request.snd_settle_mode;
+        link.rcv_settle_mode = request.rcv_settle_mode;
+        let (at_source, at_target) = match request.role {
+            Role::Receiver => (&request.capabilities[..], &[][..]),
+            Role::Sender => (&[][..], &request.capabilities[..]),
+        };
         if request.role == Role::Receiver {
-            link.max_message_size = request
-                .max_message_size
-                .unwrap_or(u64::MAX)
-                .min(link.max_message_size);
+            link.limit_message_size(request.max_message_size);
         }
         let attach = Attach {
-            snd_settle_mode: request.snd_settle_mode.wire(),
-            rcv_settle_mode: request.rcv_settle_mode.wire(),
-            source: cold::source(
-                request.source,
-                request.dynamic,
-                match request.role {
-                    Role::Receiver => &request.capabilities,
-                    Role::Sender => &[],
-                },
-            ),
-            target: cold::target(
-                request.target,
-                match request.role {
-                    Role::Receiver => &[],
-                    Role::Sender => &request.capabilities,
-                },
-            ),
+            source: cold::source(request.source, request.dynamic, at_source),
+            target: cold::target(request.target, at_target),
             properties: cold::fields(&request.properties),
             ..attach_of(link)
         };
+        let channel = self.sessions.get(session).map_or(0, |owner| owner.channel);
+        self.put_cold(channel, &attach)
+            .map_err(|Malformed(text)| Error::new(condition::FRAME_SIZE_TOO_SMALL, text))?;
         self.register(index, session, handle);
-        self.put_link_frame(session, &attach);
-        id
+        Ok(())
     }
 
     /// Accepts the peer's attach: echoes it with our settings.
@@ -96,13 +104,12 @@ impl<T> Connection<T> {
             .snd_settle_mode
             .unwrap_or_else(|| SenderSettleMode::from_wire(&asked.snd_settle_mode));
         if link.role == Role::Receiver {
-            link.max_message_size = accept
-                .max_message_size
-                .unwrap_or(u64::MAX)
-                .min(link.max_message_size);
+            link.limit_message_size(accept.max_message_size);
+            link.rcv_settle_mode = accept.rcv_settle_mode;
         }
         link.state = LinkState::Attached;
-        let (id, role, doomed) = (link.id, link.role, link.doomed.take());
+        let (id, role) = (link.id, link.role);
+        let (doomed, echo) = (link.doomed.take(), link.echo);
         // A null terminus of ours would mean refusal [2.6.3].
         let mut source = asked.source.unwrap_or_default();
         source.filter = None;
@@ -114,10 +121,9 @@ impl<T> Connection<T> {
             target.address = Some(address);
         }
         let attach = Attach {
-            snd_settle_mode: link.snd_settle_mode.wire(),
-            // As a receiver we settle together with the outcome. As a sender either way is fine.
+            // As a sender either way is fine.
             rcv_settle_mode: match role {
-                Role::Receiver => ReceiverSettleMode::First.wire(),
+                Role::Receiver => link.rcv_settle_mode.wire(),
                 Role::Sender => asked.rcv_settle_mode,
             },
             source: Some(source),
@@ -132,8 +138,14 @@ impl<T> Connection<T> {
         }
         match role {
             Role::Receiver if accept.credit > 0 => self.grant_credit(id, accept.credit),
+            Role::Receiver if echo => self.write_link_flow(index),
             Role::Receiver => {}
-            Role::Sender => self.announce_credit(index),
+            Role::Sender => {
+                self.announce_credit(index);
+                if echo {
+                    self.write_link_flow(index);
+                }
+            }
         }
     }
 
@@ -180,10 +192,12 @@ impl<T> Connection<T> {
                 && link.role == role
                 && link.name == attach.name
         };
+        // A link that was given up before its answer may have a successor of the same name.
         let answered = self
             .links
             .iter()
-            .find(|(_, link)| answers(link))
+            .filter(|(_, link)| answers(link))
+            .min_by_key(|(_, link)| link.attach_order)
             .map(|(index, _)| index);
         if let Some(index) = answered {
             self.set_remote_handle(index, session, handle);
@@ -194,19 +208,20 @@ impl<T> Connection<T> {
         self.on_attach_asked(session, handle, role, attach)
     }
 
-    /// An attach for a name in use takes it over [2.6.1].
-    fn steal(&mut self, role: Role, name: &str) {
+    /// The link that has a name, unless it is on its way out.
+    fn named(&self, role: Role, name: &str) -> Option<u32> {
         let same = |link: &Link| {
             link.role == role
                 && link.name == name
                 && !matches!(link.state, LinkState::DetachSent { .. })
         };
-        let found = self
-            .links
-            .iter()
-            .find(|(_, link)| same(link))
-            .map(|(index, _)| index);
-        if let Some(index) = found {
+        let mut links = self.links.iter();
+        links.find(|(_, link)| same(link)).map(|(index, _)| index)
+    }
+
+    /// An attach for a name in use takes it over [2.6.1].
+    fn steal(&mut self, role: Role, name: &str) {
+        if let Some(index) = self.named(role, name) {
             self.fail_link(
                 index,
                 Error::new(condition::STOLEN, "another link has the same name"),
@@ -275,17 +290,18 @@ impl<T> Connection<T> {
             }
             (_, mode) => mode,
         };
-        let (role, credit) = (link.role, link.credit);
+        let (role, credit, drain) = (link.role, link.credit, link.drain);
         if role == Role::Receiver {
             link.credit = 0;
+            link.drain = false;
         }
         let session = self.sessions.get(link.session).map(|session| session.id);
         let Some((id, attach)) = peer_attach(link, session, attach) else {
             return;
         };
         self.tell(Event::Attached { link: id, attach });
-        if role == Role::Receiver && credit > 0 {
-            self.grant_credit(id, credit);
+        if role == Role::Receiver && (credit > 0 || drain) {
+            self.flow_credit(id, Some(credit), drain);
         }
     }
 
@@ -321,6 +337,11 @@ impl<T> Connection<T> {
 }
 
 impl Link {
+    /// Receivers: a link may ask for less than the connection allows. 0 would mean no limit to the peer.
+    fn limit_message_size(&mut self, limit: Option<u64>) {
+        self.max_message_size = limit.unwrap_or(u64::MAX).clamp(1, self.max_message_size);
+    }
+
     fn take_peer_limits(&mut self, attach: &Attach) {
         match self.role {
             Role::Sender => self.max_message_size = attach.max_message_size.unwrap_or(0),
@@ -341,7 +362,7 @@ fn attach_of(link: &Link) -> Attach {
         handle: link.handle.into(),
         role: link.role.wire(),
         snd_settle_mode: link.snd_settle_mode.wire(),
-        rcv_settle_mode: ReceiverSettleMode::First.wire(),
+        rcv_settle_mode: link.rcv_settle_mode.wire(),
         source: None,
         target: None,
         unsettled: None,

@@ -7,7 +7,7 @@ use super::{Connection, Fault, session::SessionState};
 use crate::{
     codec::cold,
     error::{Error, condition},
-    event::{Event, LinkId, Outcome, Role, SenderSettleMode},
+    event::{Event, LinkId, Outcome, ReceiverSettleMode, Role, SenderSettleMode},
     serial::Serial,
 };
 
@@ -23,7 +23,11 @@ pub(super) struct Link {
     /// The peer's, once it has attached.
     pub(super) remote_handle: Option<u32>,
     pub(super) state: LinkState,
+    /// Our attach's place among all of ours; answers to attaches of one name come in that order.
+    pub(super) attach_order: u64,
     pub(super) snd_settle_mode: SenderSettleMode,
+    /// Receivers: whether our outcomes settle.
+    pub(super) rcv_settle_mode: ReceiverSettleMode,
     /// Deliveries so far [2.6.7].
     pub(super) delivery_count: Serial,
     /// Senders: link credit. Receivers: the first credit, until attached.
@@ -33,6 +37,12 @@ pub(super) struct Link {
     /// Receivers: the highest limit ever told. Credit taken back does not make wrong what was on its way.
     pub(super) ceiling: Serial,
     pub(super) drain: bool,
+    /// Receivers: the sender has said that no credit is left; what it used it for may still be on its way.
+    pub(super) drain_answered: bool,
+    /// The peer asked how the link stands before it had its answer.
+    pub(super) echo: bool,
+    /// Messages that wait at the sender, as it says itself.
+    pub(super) available: Option<u32>,
     /// Senders: the peer's limit, 0 for none. Receivers: ours.
     pub(super) max_message_size: u64,
     pub(super) outgoing: Option<PartialOut>,
@@ -54,13 +64,12 @@ pub(super) enum LinkState {
     },
 }
 
-/// A message not sent to its end.
+/// A message sent in part.
 #[derive(Debug)]
 pub(super) struct PartialOut {
     pub(super) payload: Bytes,
     pub(super) delivery_id: Serial,
     pub(super) settled: bool,
-    pub(super) first: bool,
     pub(super) aborted: bool,
 }
 
@@ -223,7 +232,9 @@ impl<T> Connection<T> {
             handle: 0,
             remote_handle: None,
             state: LinkState::AttachSent,
+            attach_order: 0,
             snd_settle_mode: SenderSettleMode::Mixed,
+            rcv_settle_mode: ReceiverSettleMode::First,
             delivery_count: match role {
                 Role::Sender => count,
                 Role::Receiver => Serial(0),
@@ -232,6 +243,9 @@ impl<T> Connection<T> {
             limit: Serial(0),
             ceiling: Serial(0),
             drain: false,
+            drain_answered: false,
+            echo: false,
+            available: None,
             max_message_size: match role {
                 Role::Sender => 0,
                 Role::Receiver => max_message_size,
@@ -286,7 +300,7 @@ impl<T> Connection<T> {
         let events = &mut self.events;
         session.ring.settle_where(
             |slot| slot.link == id,
-            |_, slot| events.push_back(slot.ended(Outcome::LinkLost)),
+            |_, slot| events.push_back(slot.ended(Outcome::LinkLost, false)),
         );
         if was_full {
             let session = link.session;

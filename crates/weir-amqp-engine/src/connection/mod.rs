@@ -3,6 +3,8 @@
 mod attach;
 mod handshake;
 mod input;
+#[cfg(test)]
+mod inspect;
 mod link;
 mod receiving;
 mod sending;
@@ -14,7 +16,10 @@ use std::{collections::VecDeque, fmt, time::Instant};
 use bytes::BytesMut;
 
 use crate::{
-    codec::{Malformed, cold, frame, hot},
+    codec::{
+        Malformed, cold, frame,
+        hot::{self, DispositionOut},
+    },
     config::{ClientSasl, Config},
     error::{Error, condition},
     event::{CloseReason, Event, LinkId, Outcome, SessionId},
@@ -65,6 +70,8 @@ pub struct Connection<T> {
     windows_due: bool,
     /// Octets of messages received in part.
     partial_bytes: usize,
+    /// Attaches of ours so far.
+    attaches: u64,
     timers: Timers,
     firsts: Firsts,
 }
@@ -160,6 +167,9 @@ impl<T> Connection<T> {
         config.handle_max = config.handle_max.min(u32::from(u16::MAX));
         config.incoming_window = config.incoming_window.max(1);
         config.max_unsettled = config.max_unsettled.clamp(1, session::MAX_UNSETTLED);
+        config.output_high_water = config.output_high_water.max(1);
+        // Said to a peer, 0 would mean no limit [2.7.3].
+        config.max_message_size = config.max_message_size.max(1);
         let timers = Timers::new(&config, now);
         Self {
             config,
@@ -180,6 +190,7 @@ impl<T> Connection<T> {
             partials_due: false,
             windows_due: false,
             partial_bytes: 0,
+            attaches: 0,
             timers,
             firsts: Firsts::default(),
         }
@@ -236,9 +247,9 @@ impl<T> Connection<T> {
             CloseReason::TransportLost
         };
         if self.state != State::Closed {
+            self.finish(None, reason);
             self.output.clear();
         }
-        self.finish(None, reason);
     }
 
     /// Ends the connection [2.4.3]. Open deliveries come back as lost at once; [`Event::Closed`] follows when the
@@ -311,7 +322,7 @@ impl<T> Connection<T> {
         for (_, session) in self.sessions.iter_mut() {
             session.ring.settle_where(
                 |_| true,
-                |_, slot| events.push_back(slot.ended(Outcome::LinkLost)),
+                |_, slot| events.push_back(slot.ended(Outcome::LinkLost, false)),
             );
         }
         self.sessions.clear();
@@ -357,13 +368,12 @@ impl<T> Connection<T> {
         self.dispositions_due = false;
         for (_, session) in self.sessions.iter_mut() {
             if let Some(due) = session.disposition.take() {
-                hot::put_disposition(
-                    &mut self.output,
-                    session.channel,
-                    true,
-                    (due.first, due.last),
-                    &due.outcome,
-                );
+                let disposition = DispositionOut {
+                    as_receiver: true,
+                    settled: due.settled,
+                    range: (due.first, due.last),
+                };
+                hot::put_disposition(&mut self.output, session.channel, disposition, &due.outcome);
             }
         }
     }
@@ -379,11 +389,12 @@ impl<T> fmt::Debug for Connection<T> {
 }
 
 impl<T> Slot<T> {
-    fn ended(self, outcome: Outcome) -> Event<T> {
+    fn ended(self, outcome: Outcome, left_to_us: bool) -> Event<T> {
         Event::Settled {
             link: self.link,
             token: self.token,
             outcome,
+            left_to_us,
         }
     }
 }

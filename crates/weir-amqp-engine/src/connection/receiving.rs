@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Connection, Fault,
-    link::{LinkState, PartialIn},
+    link::{Link, LinkState, PartialIn},
     session::DueDisposition,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         primitive::Reader,
     },
     error::condition,
-    event::{DeliveryId, Event, LinkId, Outcome, Role},
+    event::{DeliveryId, Event, LinkId, Outcome, ReceiverSettleMode, Role},
     serial::Serial,
 };
 
@@ -24,7 +24,7 @@ impl<T> Connection<T> {
         self.flow_credit(link, Some(credit), false);
     }
 
-    /// Asks the peer to use its credit or give it back; [`Event::Drained`] follows.
+    /// Asks the peer to use its credit or give it back; [`Event::Drained`] follows, at once if there is none.
     pub fn drain(&mut self, link: LinkId) {
         self.flow_credit(link, None, true);
     }
@@ -38,7 +38,13 @@ impl<T> Connection<T> {
         link.map_or(0, |link| link.limit.steps_from(link.delivery_count))
     }
 
-    fn flow_credit(&mut self, link: LinkId, credit: Option<u32>, drain: bool) {
+    /// Messages that wait at the peer for credit on a receiver link, if it has said so [2.6.7].
+    pub fn available(&self, link: LinkId) -> Option<u32> {
+        let link = self.links.get(self.link_index(link)?)?;
+        link.available.filter(|_| link.role == Role::Receiver)
+    }
+
+    pub(super) fn flow_credit(&mut self, link: LinkId, credit: Option<u32>, drain: bool) {
         let Some(index) = self.link_index(link) else {
             return;
         };
@@ -54,6 +60,7 @@ impl<T> Connection<T> {
             // Granted when the peer has answered.
             LinkState::AttachSent => {
                 link.credit = credit.unwrap_or(link.credit);
+                link.drain = drain;
                 return;
             }
             _ => return,
@@ -64,7 +71,29 @@ impl<T> Connection<T> {
             link.raise_ceiling();
         }
         link.drain = drain;
-        self.write_link_flow(index);
+        link.drain_answered = false;
+        if link.is_drained() {
+            // Not every sender answers when there is nothing to give back.
+            self.tell_drained(index);
+        } else {
+            self.write_link_flow(index);
+        }
+    }
+
+    fn tell_drained(&mut self, index: u32) {
+        if let Some(link) = self.links.get_mut(index) {
+            link.drain = false;
+            let id = link.id;
+            self.tell(Event::Drained { link: id });
+        }
+    }
+
+    /// Nor does every sender answer after it has used all of its credit.
+    #[inline]
+    fn after_delivery(&mut self, index: u32) {
+        if self.links.get(index).is_some_and(Link::is_drained) {
+            self.tell_drained(index);
+        }
     }
 
     pub(super) fn on_transfer(&mut self, channel: u16, body: &Bytes) -> Result<(), Fault> {
@@ -169,6 +198,7 @@ impl<T> Connection<T> {
             message: payload,
             settled: transfer.settled,
         });
+        self.after_delivery(index);
         Ok(())
     }
 
@@ -213,6 +243,7 @@ impl<T> Connection<T> {
                 message: partial.payload.freeze(),
                 settled: partial.settled,
             });
+            self.after_delivery(index);
         }
         Ok(())
     }
@@ -245,11 +276,15 @@ impl<T> Connection<T> {
 
     /// An aborted delivery is not seen by the link's owner, who would never replace its credit.
     fn give_credit_back(&mut self, index: u32) {
-        if let Some(link) = self.links.get_mut(index).filter(|link| !link.drain) {
-            link.limit = link.limit.plus(1);
-            link.raise_ceiling();
-            self.write_link_flow(index);
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
+        if link.drain {
+            return self.after_delivery(index);
         }
+        link.limit = link.limit.plus(1);
+        link.raise_ceiling();
+        self.write_link_flow(index);
     }
 
     /// The sending peer's flow: its delivery-count runs ahead of ours when it gives credit back.
@@ -269,16 +304,15 @@ impl<T> Connection<T> {
                 link.delivery_count = count;
             }
         }
-        if link.drain && link.limit.ahead_of(link.delivery_count) <= 0 {
-            link.drain = false;
-            let id = link.id;
-            self.tell(Event::Drained { link: id });
-        }
+        link.available = flow.available.or(link.available);
+        link.drain_answered |= link.limit.ahead_of(link.delivery_count) <= 0;
+        self.after_delivery(index);
         Ok(())
     }
 
-    /// Ends an incoming delivery: outcome and settlement in one. Equal outcomes of deliveries that follow each other
-    /// become one frame, written when [`output`](Self::output) is taken.
+    /// Ends an incoming delivery: outcome and settlement in one, or the outcome alone on a link that settles second.
+    /// Equal outcomes of deliveries that follow each other become one frame, written when
+    /// [`output`](Self::output) is taken.
     pub fn settle(&mut self, link: LinkId, delivery: DeliveryId, outcome: &Outcome) {
         let Some(index) = self.link_index(link) else {
             return;
@@ -291,27 +325,23 @@ impl<T> Connection<T> {
             return;
         };
         let session = link.session;
+        let settled = link.rcv_settle_mode == ReceiverSettleMode::First;
         let id = Serial(delivery.0);
-        match self
-            .sessions
-            .get_mut(session)
-            .map(|owner| &mut owner.disposition)
-        {
-            Some(Some(due)) if due.last.plus(1) == id && due.outcome == *outcome => due.last = id,
-            Some(Some(_)) => {
-                self.flush_dispositions();
-                self.hold_disposition(session, id, outcome);
+        let Some(owner) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if let Some(due) = &mut owner.disposition {
+            if due.last.plus(1) == id && due.settled == settled && due.outcome == *outcome {
+                due.last = id;
+                return;
             }
-            Some(None) => self.hold_disposition(session, id, outcome),
-            None => {}
+            self.flush_dispositions();
         }
-    }
-
-    fn hold_disposition(&mut self, session: u32, id: Serial, outcome: &Outcome) {
         if let Some(owner) = self.sessions.get_mut(session) {
             owner.disposition = Some(DueDisposition {
                 first: id,
                 last: id,
+                settled,
                 outcome: outcome.clone(),
             });
             self.dispositions_due = true;
@@ -319,7 +349,15 @@ impl<T> Connection<T> {
     }
 }
 
-impl super::Link {
+impl Link {
+    /// A drain has come to its end: the sender has said so, or all credit that was ever told is used up.
+    #[inline]
+    fn is_drained(&self) -> bool {
+        self.drain
+            && self.incoming.is_none()
+            && (self.drain_answered || self.ceiling.ahead_of(self.delivery_count) <= 0)
+    }
+
     fn raise_ceiling(&mut self) {
         if self.limit.ahead_of(self.ceiling) > 0 {
             self.ceiling = self.limit;

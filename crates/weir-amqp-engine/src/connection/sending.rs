@@ -12,7 +12,7 @@ use super::{
 use crate::{
     codec::{
         frame,
-        hot::{self, Disposition, Flow, LinkFlow, TransferOut},
+        hot::{self, Disposition, DispositionOut, Flow, LinkFlow, TransferOut},
     },
     error::condition,
     event::{Event, LinkId, Outcome, Role, SendOptions, SenderSettleMode},
@@ -74,6 +74,7 @@ impl<T> Connection<T> {
                 link,
                 token,
                 outcome: message_too_large(),
+                left_to_us: false,
             });
             return Ok(());
         }
@@ -85,6 +86,7 @@ impl<T> Connection<T> {
                     link,
                     token,
                     outcome: Outcome::Unknown,
+                    left_to_us: false,
                 });
             } else {
                 session.push(Slot {
@@ -111,20 +113,21 @@ impl<T> Connection<T> {
             channel: session.channel,
             handle: link.handle,
             delivery_id: session.ring.next_id(),
+            first: true,
             settled: match link.snd_settle_mode {
                 SenderSettleMode::Unsettled => false,
                 SenderSettleMode::Settled => true,
                 SenderSettleMode::Mixed => settled,
             },
             more: false,
-            first: true,
             aborted: false,
         };
         Some((index, transfer, link.max_message_size))
     }
 
-    /// Uses up credit and window for the message that stands in the output from `start` on, or takes it out again
-    /// to be sent in pieces. Returns its session.
+    /// Uses up credit and window for the message that stands in the output from `start` on. What does not fit into
+    /// one frame is taken out again to follow in pieces; the first frame leaves at once, because peers count on
+    /// delivery-ids that follow one another. Returns the link's session.
     #[inline]
     fn count_delivery(
         &mut self,
@@ -137,23 +140,38 @@ impl<T> Connection<T> {
         let session = self.sessions.get_mut(link.session)?;
         link.delivery_count.advance();
         link.credit -= 1;
-        if self.output.len() - start <= self.peer.max_frame_size as usize {
-            frame::end(&mut self.output, start);
-            session.count_transfer();
-        } else {
-            let payload = self.output.split_off(payload).freeze();
+        let max_frame_size = self.peer.max_frame_size as usize;
+        if self.output.len() - start > max_frame_size {
+            let mut payload = self.output.split_off(payload).freeze();
             self.output.truncate(start);
+            let more = TransferOut {
+                more: true,
+                ..transfer
+            };
+            hot::begin_transfer(&mut self.output, more);
+            let chunk = payload.split_to(max_frame_size - hot::TRANSFER_OVERHEAD);
+            self.output.put_slice(&chunk);
             link.outgoing = Some(PartialOut {
                 payload,
                 delivery_id: transfer.delivery_id,
                 settled: transfer.settled,
-                first: true,
                 aborted: false,
             });
             session.partials.push_back(index);
             self.partials_due = true;
         }
+        frame::end(&mut self.output, start);
+        session.count_transfer();
         Some(link.session)
+    }
+
+    /// Says in the flows of a sender link from now on how many messages wait for credit [2.6.7].
+    pub fn set_available(&mut self, link: LinkId, messages: u32) {
+        let index = self.link_index(link);
+        let link = index.and_then(|index| self.links.get_mut(index));
+        if let Some(link) = link.filter(|link| link.role == Role::Sender) {
+            link.available = Some(messages);
+        }
     }
 
     /// Gives the rest of a sender link's credit back: the answer to [`Event::Drain`] once there is nothing more to
@@ -162,11 +180,11 @@ impl<T> Connection<T> {
         let Some(index) = self.link_index(link) else {
             return;
         };
-        let Some(link) = self
-            .links
-            .get_mut(index)
-            .filter(|link| link.role == Role::Sender && link.drain)
-        else {
+        // After detach the peer would not know the handle any more.
+        let waits = |link: &&mut Link| {
+            link.role == Role::Sender && link.drain && matches!(link.state, LinkState::Attached)
+        };
+        let Some(link) = self.links.get_mut(index).filter(waits) else {
             return;
         };
         link.delivery_count = link.delivery_count.plus(link.credit);
@@ -219,10 +237,9 @@ impl<T> Connection<T> {
                 delivery_id: partial.delivery_id,
                 settled: partial.settled,
                 more,
-                first: partial.first,
+                first: false,
                 aborted: partial.aborted,
             };
-            partial.first = false;
             let start = hot::begin_transfer(&mut self.output, transfer);
             self.output.put_slice(&chunk);
             frame::end(&mut self.output, start);
@@ -310,9 +327,12 @@ impl<T> Connection<T> {
                 self.announce_credit(index);
             }
         }
-        let attached = |link: &Link| matches!(link.state, LinkState::Attached);
-        if echo && self.links.get(index).is_some_and(attached) {
-            self.write_link_flow(index);
+        if echo && let Some(link) = self.links.get_mut(index) {
+            if matches!(link.state, LinkState::Attached) {
+                self.write_link_flow(index);
+            } else {
+                link.echo = true;
+            }
         }
         Ok(())
     }
@@ -344,18 +364,18 @@ impl<T> Connection<T> {
             Role::Sender => link.credit,
             Role::Receiver => link.limit.steps_from(link.delivery_count),
         };
-        let link = LinkFlow {
+        let flow = LinkFlow {
             handle: link.handle,
             delivery_count: Some(link.delivery_count.0),
             link_credit: Some(credit),
-            available: None,
+            available: link.available.filter(|_| link.role == Role::Sender),
             drain: link.drain,
         };
         hot::put_flow(
             &mut self.output,
             session.channel,
             &Flow {
-                link: Some(link),
+                link: Some(flow),
                 ..session.flow()
             },
         );
@@ -387,26 +407,26 @@ impl<T> Connection<T> {
             return Ok(());
         };
         let was_full = session.is_full(self.config.max_unsettled);
+        let left_to_us = !disposition.settled;
         let events = &mut self.events;
         let mut range: Option<(Serial, Serial)> = None;
         session
             .ring
             .settle(disposition.first, disposition.last, |id, slot| {
-                events.push_back(slot.ended(outcome.clone()));
+                events.push_back(slot.ended(outcome.clone(), left_to_us));
                 range = Some((range.map_or(id, |(first, _)| first), id));
             });
         let Some((first, last)) = range else {
             return Ok(());
         };
-        if !disposition.settled {
+        if left_to_us {
             // The receiver settles second [2.6.12]: it waits for us to do so first.
-            hot::put_disposition(
-                &mut self.output,
-                session.channel,
-                false,
-                (first, last),
-                &outcome,
-            );
+            let disposition = DispositionOut {
+                as_receiver: false,
+                settled: true,
+                range: (first, last),
+            };
+            hot::put_disposition(&mut self.output, session.channel, disposition, &outcome);
         }
         if !session.partials.is_empty() {
             self.abort_partials(index, first, last);

@@ -74,6 +74,7 @@ pub(super) struct Slot<T> {
 pub(super) struct DueDisposition {
     pub(super) first: Serial,
     pub(super) last: Serial,
+    pub(super) settled: bool,
     pub(super) outcome: Outcome,
 }
 
@@ -329,7 +330,7 @@ impl<T> Connection<T> {
         let events = &mut self.events;
         session.ring.settle_where(
             |_| true,
-            |_, slot| events.push_back(slot.ended(Outcome::LinkLost)),
+            |_, slot| events.push_back(slot.ended(Outcome::LinkLost, false)),
         );
         session.next_give_up = None;
         session.partials = VecDeque::new();

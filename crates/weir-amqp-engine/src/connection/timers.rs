@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Connection, State};
 use crate::{
-    codec::{frame, hot},
+    codec::{
+        frame,
+        hot::{self, DispositionOut},
+    },
     config::Config,
     error::{Error, condition},
     event::{CloseReason, Outcome},
@@ -142,8 +145,9 @@ impl<T> Connection<T> {
     /// The peer is told if it can still hear it [2.4.5]; nobody waits for its answer.
     fn idle_timeout(&mut self) {
         let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, "idle time-out");
+        let takes_output = self.output.is_empty();
         self.lose_everything();
-        if self.output.is_empty() {
+        if takes_output {
             self.send_close(Some(&error));
         } else {
             // It does not read either.
@@ -183,7 +187,7 @@ impl<T> Connection<T> {
             session.ring.settle_where(
                 |slot| slot.give_up_at.is_some_and(|deadline| deadline <= now),
                 |id, slot| {
-                    events.push_back(slot.ended(Outcome::TimedOut));
+                    events.push_back(slot.ended(Outcome::TimedOut, false));
                     match ranges.last_mut() {
                         Some((_, last)) if last.plus(1) == id => *last = id,
                         _ => ranges.push((id, id)),
@@ -194,13 +198,12 @@ impl<T> Connection<T> {
             let channel = session.channel;
             for (first, last) in ranges {
                 self.abort_partials(index, first, last);
-                hot::put_disposition(
-                    &mut self.output,
-                    channel,
-                    false,
-                    (first, last),
-                    &Outcome::Released,
-                );
+                let disposition = DispositionOut {
+                    as_receiver: false,
+                    settled: true,
+                    range: (first, last),
+                };
+                hot::put_disposition(&mut self.output, channel, disposition, &Outcome::Released);
             }
             if was_full {
                 self.wake_senders(index);

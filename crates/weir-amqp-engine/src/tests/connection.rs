@@ -75,33 +75,58 @@ fn a_refused_open_is_open_and_close() {
 #[test]
 fn sasl_plain_is_believed_or_not() {
     for seed in 0..20 {
-        let mut pair =
-            Pair::new(config(), plain("secret"), with_sasl()).chunks(Chunks::Random, seed);
-        pair.drive();
-        assert!(pair.client.any(|event| matches!(event, Event::Opened(_))));
-
-        let mut pair =
-            Pair::new(config(), plain("wrong"), with_sasl()).chunks(Chunks::Random, seed);
-        pair.drive();
-        assert_eq!(
-            pair.client.closed().unwrap().1,
-            CloseReason::Sasl(SaslCode::Auth)
-        );
-        assert_eq!(
-            pair.server.closed().unwrap().1,
-            CloseReason::Sasl(SaslCode::Auth)
-        );
-        assert!(!pair.server.any(|event| matches!(event, Event::Opened(_))));
+        for (password, good) in [("secret", true), ("wrong", false)] {
+            let mut pair =
+                Pair::new(config(), plain(password), with_sasl()).chunks(Chunks::Random, seed);
+            pair.drive();
+            let opened = |side: &Side| side.any(|event| matches!(event, Event::Opened(_)));
+            assert_eq!((opened(&pair.client), opened(&pair.server)), (good, good));
+            assert_eq!(pair.client.conn.is_closed(), !good);
+        }
     }
 }
 
 #[test]
-fn sasl_external_carries_an_empty_response() {
-    let mut pair = Pair::new(config(), ClientSasl::External, with_sasl());
-    pair.drive();
-    let init = |event: &Event<u32>| matches!(event, Event::SaslInit { response, .. } if response.is_empty());
-    assert!(pair.server.any(init));
-    assert!(pair.client.any(|event| matches!(event, Event::Opened(_))));
+fn every_verdict_on_every_mechanism_reaches_the_client() {
+    for (sasl, mechanism, response) in [
+        (ClientSasl::Anonymous, "ANONYMOUS", &b""[..]),
+        (ClientSasl::External, "EXTERNAL", b""),
+        (plain("secret"), "PLAIN", b"\0user\0secret"),
+    ] {
+        for code in [
+            SaslCode::Ok,
+            SaslCode::Auth,
+            SaslCode::Sys,
+            SaslCode::SysPerm,
+            SaslCode::SysTemp,
+        ] {
+            let client = Config {
+                hostname: Some("host".to_owned()),
+                ..config()
+            };
+            let server = Config {
+                sasl_mechanisms: vec!["PLAIN", "EXTERNAL", "ANONYMOUS"],
+                ..config()
+            };
+            let mut pair = Pair::new(client, sasl.clone(), server);
+            pair.server.obliging = false;
+            pair.drive();
+            assert!(pair.server.any(|event| matches!(event,
+                Event::SaslInit { mechanism: m, response: r, hostname: Some(host) }
+                if m == mechanism && r == response && host == "host")));
+            pair.server.conn.sasl_outcome(pair.now, code);
+            pair.server.obliging = true;
+            pair.drive();
+            if code == SaslCode::Ok {
+                assert!(pair.client.any(|event| matches!(event, Event::Opened(_))));
+            } else {
+                for side in [&pair.client, &pair.server] {
+                    assert_eq!(side.closed().unwrap().1, CloseReason::Sasl(code));
+                    assert!(side.conn.is_closed());
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -365,4 +390,54 @@ fn a_frame_that_nests_without_end_is_refused_before_it_is_decoded() {
         };
         assert_eq!(condition_of(&pair.client.closed().unwrap().0), expected);
     }
+}
+
+#[test]
+fn an_error_of_any_length_fits_the_smallest_frame() {
+    let mut pair = Pair::open_with(
+        Config {
+            max_frame_size: 512,
+            ..config()
+        },
+        config(),
+    );
+    let error = Error::new("c".repeat(5000), "d".repeat(5000));
+    pair.server.conn.close(pair.now, Some(error));
+    pair.drive();
+    let (error, reason) = pair.client.closed().unwrap();
+    assert_eq!(reason, CloseReason::Remote);
+    assert!("c".repeat(5000).starts_with(&*error.unwrap().condition));
+}
+
+#[test]
+fn outcomes_that_wait_to_be_written_do_not_get_in_the_way_of_the_last_words() {
+    let unread = |idle: Option<u64>| {
+        let idle_timeout = idle.map(Duration::from_secs);
+        let server = Config {
+            idle_timeout,
+            ..config()
+        };
+        let mut pair = Pair::open_with(config(), server);
+        let session = pair.begin();
+        let (sender, _) = pair.commands(session, "c");
+        send(&mut pair.client, pair.now, sender, 1, b"m").unwrap();
+        pair.drive();
+        let (link, delivery, _) = pair.server.messages().remove(0);
+        pair.server.conn.settle(link, delivery, &Outcome::Accepted);
+        pair
+    };
+    // The transport has gone: nothing is left to be written.
+    let mut pair = unread(None);
+    pair.server.conn.handle_eof(pair.now);
+    assert!(pair.server.conn.output().is_empty());
+    // The peer is silent but takes what is sent: it is told why it is left.
+    let mut pair = unread(Some(5));
+    let now = pair.now + Duration::from_secs(5);
+    pair.server.conn.handle_timeout(now);
+    assert!(pair.server.conn.is_closed());
+    pair.drive();
+    assert_eq!(
+        condition_of(&pair.client.closed().unwrap().0),
+        condition::RESOURCE_LIMIT_EXCEEDED
+    );
 }

@@ -1,4 +1,4 @@
-//! Credit, windows, the ring's bound, drain.
+//! Credit, windows, the ring's bound.
 
 use super::{wire::Wire, *};
 use crate::{codec::hot::Flow, condition};
@@ -221,76 +221,6 @@ fn one_delivery_that_nobody_settles_does_not_hold_up_the_next_hundred() {
 }
 
 #[test]
-fn drain_lets_the_sender_finish_and_gives_back_the_rest() {
-    let mut pair = Pair::open();
-    let session = pair.begin();
-    let (receiver, sender) = pair.telemetry(session, "t", 10);
-    pair.client.conn.drain(receiver);
-    pair.drive();
-    assert!(
-        pair.server
-            .any(|event| matches!(event, Event::Drain { link } if *link == sender))
-    );
-    for token in 0..4 {
-        send(&mut pair.server, pair.now, sender, token, b"m").unwrap();
-    }
-    pair.server.conn.drained(sender);
-    assert!(!pair.server.conn.can_send(sender));
-    pair.drive();
-    assert_eq!(pair.client.messages().len(), 4);
-    assert!(
-        pair.client
-            .any(|event| matches!(event, Event::Drained { link } if *link == receiver))
-    );
-    assert_eq!(pair.client.conn.incoming_credit(receiver), 0);
-    pair.client.conn.grant_credit(receiver, 3);
-    pair.drive();
-    assert_eq!(pair.server.conn.credit(sender), 3);
-}
-
-#[test]
-fn drain_without_credit_is_answered_by_the_engine() {
-    let mut pair = Pair::open();
-    let session = pair.begin();
-    let (receiver, _) = pair.telemetry(session, "t", 0);
-    pair.client.conn.drain(receiver);
-    pair.drive();
-    assert!(
-        !pair
-            .server
-            .any(|event| matches!(event, Event::Drain { .. }))
-    );
-    assert!(
-        pair.client
-            .any(|event| matches!(event, Event::Drained { .. }))
-    );
-}
-
-#[test]
-fn an_echo_is_answered_once() {
-    let mut pair = Pair::open();
-    pair.begin();
-    let (before, echo) = (
-        pair.client.heard.len(),
-        Flow {
-            incoming_window: 5,
-            echo: true,
-            ..Flow::default()
-        },
-    );
-    let mut wire = Wire::default().flow(echo).0;
-    // `put_flow` never asks for an echo itself: add the fields up to it.
-    wire.extend_from_slice(&[0x40, 0x40, 0x40, 0x40, 0x40, 0x41]);
-    wire[3] += 6;
-    wire[12] += 6;
-    wire[13] = 10;
-    pair.server.input.unsplit(wire);
-    pair.drive();
-    assert!(pair.client.heard.len() > before);
-    assert!(pair.server.closed().is_none());
-}
-
-#[test]
 fn a_peer_that_asks_without_reading_is_not_read_either() {
     let mut pair = Pair::open_with(
         config(),
@@ -300,19 +230,13 @@ fn a_peer_that_asks_without_reading_is_not_read_either() {
         },
     );
     pair.begin();
-    let mut echo = Wire::default()
-        .flow(Flow {
-            incoming_window: 5,
-            ..Flow::default()
-        })
-        .0;
-    echo.extend_from_slice(&[0x40, 0x40, 0x40, 0x40, 0x40, 0x41]);
-    echo[3] += 6;
-    echo[12] += 6;
-    echo[13] = 10;
+    let echo = Wire::default().echo(Flow {
+        incoming_window: 5,
+        ..Flow::default()
+    });
     let mut input = BytesMut::new();
     for _ in 0..100_000 {
-        input.extend_from_slice(&echo);
+        input.extend_from_slice(&echo.0);
     }
     pair.server.conn.handle_input(pair.now, &mut input);
     assert!(!pair.server.conn.wants_input());

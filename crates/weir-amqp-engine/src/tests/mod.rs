@@ -3,12 +3,18 @@
 
 mod connection;
 mod credit;
+mod drain;
 mod figures;
+mod fuzz;
 mod link;
 mod message;
-mod mutation;
+mod outcome;
+mod pair;
+mod session;
+mod symbolic;
 mod transfer;
 mod wire;
+mod wrap;
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +44,23 @@ impl Rng {
     /// Below `n`.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
+    }
+}
+
+/// Cases of a test that goes through many: `WEIR_FUZZ_CASES` asks for another number than the usual one.
+pub(crate) fn cases(usual: u64) -> u64 {
+    let cases = std::env::var("WEIR_FUZZ_CASES").ok();
+    cases.map_or(usual, |cases| cases.parse().unwrap())
+}
+
+/// Says which case a test was in when it fails.
+pub(crate) struct Case(pub(crate) u64);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in case {}", self.0);
+        }
     }
 }
 
@@ -219,15 +242,6 @@ impl Pair {
         let mut pair = Self::new(client, ClientSasl::None, server);
         pair.drive();
         assert!(pair.client.any(|event| matches!(event, Event::Opened(_))));
-        pair
-    }
-
-    /// Open, with sequences that start elsewhere.
-    pub(crate) fn open_at(firsts: Firsts) -> Self {
-        let mut pair = Self::new(config(), ClientSasl::None, config());
-        pair.client.conn.set_firsts(firsts);
-        pair.server.conn.set_firsts(firsts);
-        pair.drive();
         pair
     }
 

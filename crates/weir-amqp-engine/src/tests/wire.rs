@@ -9,7 +9,7 @@ use fe2o3_amqp_types::{
 
 use crate::codec::{
     cold, frame,
-    hot::{self, Flow, LinkFlow, TransferOut},
+    hot::{self, DispositionOut, Flow, LinkFlow, TransferOut},
 };
 use crate::{Outcome, serial::Serial};
 
@@ -51,6 +51,13 @@ impl Wire {
         })
     }
 
+    pub(crate) fn receiver_named(self, handle: u32, name: &str) -> Self {
+        self.attach(|attach| {
+            attach.name = name.to_owned();
+            attach.handle = handle.into();
+        })
+    }
+
     /// Settles only after us.
     pub(crate) fn second(self) -> Self {
         self.attach(|attach| attach.rcv_settle_mode = definitions::ReceiverSettleMode::Second)
@@ -84,6 +91,36 @@ impl Wire {
     pub(crate) fn flow(mut self, flow: Flow) -> Self {
         hot::put_flow(&mut self.0, 0, &flow);
         self
+    }
+
+    /// A flow that wants an answer, which [`hot::put_flow`] never asks for.
+    pub(crate) fn echo(mut self, flow: Flow) -> Self {
+        let start = self.0.len();
+        hot::put_flow(&mut self.0, 0, &flow);
+        // Size and count of the list stand behind frame header and descriptor.
+        let nulls = 9 - self.0[start + 13];
+        self.0.put_bytes(0x40, nulls.into());
+        self.0.put_u8(0x41);
+        self.0[start + 3] += nulls + 1;
+        self.0[start + 12] += nulls + 1;
+        self.0[start + 13] = 10;
+        self
+    }
+
+    /// The flow of a sender about its link.
+    pub(crate) fn sender_flow(self, handle: u32, count: u32, drain: bool) -> Self {
+        let link = LinkFlow {
+            handle,
+            delivery_count: Some(count),
+            link_credit: Some(0),
+            available: Some(3),
+            drain,
+        };
+        self.flow(Flow {
+            incoming_window: 100,
+            link: Some(link),
+            ..Flow::default()
+        })
     }
 
     /// Credit for a link of ours, as a peer says it that has not seen our attach.
@@ -152,16 +189,12 @@ impl Wire {
         settled: bool,
         outcome: &Outcome,
     ) -> Self {
-        let start = self.0.len();
-        hot::put_disposition(&mut self.0, 0, true, (Serial(first), Serial(last)), outcome);
-        if !settled {
-            // The settled flag stands right before the state's descriptor.
-            let state = self.0[start + 12..]
-                .windows(2)
-                .position(|pair| pair == [0x41, 0])
-                .unwrap();
-            self.0[start + 12 + state] = 0x42;
-        }
+        let disposition = DispositionOut {
+            as_receiver: true,
+            settled,
+            range: (Serial(first), Serial(last)),
+        };
+        hot::put_disposition(&mut self.0, 0, disposition, outcome);
         self
     }
 }
