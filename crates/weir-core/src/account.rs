@@ -36,6 +36,18 @@ impl Accounts {
         self.by_name.insert((role, name.into()), secret);
     }
 
+    /// The accounts of a role: names and hashed passwords.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = (&str, &PasswordSecret)> {
+        let all = self.by_name.iter();
+        let of_role = all.filter(move |((other, _), _)| *other == role);
+        of_role.map(|((_, name), secret)| (name.as_str(), secret))
+    }
+
+    /// What checks their passwords.
+    pub fn verifier(&self) -> &PasswordVerifier {
+        &self.verifier
+    }
+
     /// Whether there is an account of that role and name with that password.
     pub async fn verify(&self, role: Role, name: &str, password: &[u8]) -> bool {
         let Some(secret) = self.by_name.get(&(role, name.to_owned())) else {
@@ -60,5 +72,8 @@ mod tests {
         assert!(!accounts.verify(Role::Operator, "root", b"wrong").await);
         assert!(!accounts.verify(Role::Operator, "nobody", b"s3cret").await);
         assert!(!accounts.verify(Role::Application, "root", b"s3cret").await);
+        let names = |role| accounts.of(role).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(Role::Operator), ["root"]);
+        assert!(names(Role::Application).is_empty());
     }
 }

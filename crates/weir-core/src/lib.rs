@@ -12,6 +12,7 @@
 //!   a [`Session`] for a connection or a request, which holds what is resolved once.
 //! * [`uplink`] has the states. An adapter parses its protocol into a [`Received`] and turns an
 //!   [`Outcome`] into its protocol's answer; everything between is here, once for all protocols.
+//! * [`command`] has the way back: what applications send to devices, and who takes it there.
 //! * [`Reason`] is the closed list of why a message or a connection is refused.
 //! * [`Registry`] (tenants, devices, credentials) and [`Northbound`] (where messages go) are the
 //!   traits that other crates implement. Core depends on neither.
@@ -28,6 +29,7 @@ mod authentication;
 mod budget;
 mod cached;
 mod change;
+pub mod command;
 mod connections;
 mod credentials;
 mod device;
@@ -47,6 +49,8 @@ mod timestamp;
 mod trace;
 mod trust_anchor;
 pub mod uplink;
+#[cfg(test)]
+mod world;
 
 pub use account::{Accounts, Role};
 pub use authentication::{AuthenticationError, ClientContext, Presented, Principal};
@@ -73,5 +77,5 @@ pub use tenant_limits::{
 pub use timestamp::{NotATimestamp, Timestamp};
 pub use trace::{TraceContext, Traceparent};
 pub use trust_anchor::TrustAnchor;
-pub use uplink::{Endpoint, Outcome, Received, Refusal, Target};
+pub use uplink::{Endpoint, Outcome, Received, Refusal, ResponseHead, Target};
 pub use weir_metrics::Qos;

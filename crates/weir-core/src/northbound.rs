@@ -1,5 +1,6 @@
 //! Where messages go: what the pipeline asks of a back-end transport.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,15 +9,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::command::Response;
 use crate::{DeviceId, Endpoint, Qos, Reason, TenantId, TraceContext};
 
 /// A transport to the back-end applications: the embedded AMQP 1.0 endpoint, an AMQP network, Kafka.
 pub trait Northbound: Send + Sync + 'static {
-    /// The place that messages of `tenant` for `endpoint` leave through. Resolved once per
-    /// connection and kept; it stays good while consumers come and go.
+    /// The place that messages of `tenant` for `endpoint` leave through; of responses, each by its own
+    /// address. Those of uploads are resolved once per connection and kept; they stay good while
+    /// consumers come and go.
     fn outlet(&self, tenant: &TenantId, endpoint: Endpoint) -> Arc<dyn Outlet>;
 }
 
@@ -46,10 +50,10 @@ pub struct Settled {
 #[derive(Debug)]
 pub struct Delivery(State);
 
-#[derive(Debug)]
 enum State {
     Settled(Option<Settled>),
     Open(oneshot::Receiver<Settled>),
+    Future(BoxFuture<'static, Settled>),
 }
 
 /// The other end of a [`Delivery`]: whoever hands the message over settles it once.
@@ -69,6 +73,20 @@ impl Delivery {
         let (completion, outcome) = oneshot::channel();
         (Self(State::Open(outcome)), Completion(Some(completion)))
     }
+
+    /// A delivery that ends when `future` does, which goes on only while somebody waits for it.
+    pub fn from_future(future: impl Future<Output = Settled> + Send + 'static) -> Self {
+        Self(State::Future(Box::pin(future)))
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settled(settled) => f.debug_tuple("Settled").field(settled).finish(),
+            Self::Open(_) | Self::Future(_) => f.write_str("Open"),
+        }
+    }
 }
 
 impl Future for Delivery {
@@ -84,6 +102,7 @@ impl Future for Delivery {
             State::Open(outcome) => Pin::new(outcome)
                 .poll(cx)
                 .map(|settled| settled.unwrap_or_else(|_| lost())),
+            State::Future(future) => future.as_mut().poll(cx),
         }
     }
 }
@@ -110,13 +129,13 @@ pub struct Downstream {
     pub tenant: TenantId,
     /// The device whose data it carries.
     pub device: DeviceId,
-    /// Telemetry or event.
+    /// What it is.
     pub endpoint: Endpoint,
     /// The guarantee the device asked for.
     pub qos: Qos,
     /// Hono's type name of the adapter that took it.
     pub adapter: &'static str,
-    /// The address the device used in its own protocol.
+    /// The address the device used in its own protocol; empty for what the gateway itself tells.
     pub origin_address: ByteString,
     /// From the device or the defaults; absent only for an empty payload.
     pub content_type: Option<ByteString>,
@@ -132,6 +151,8 @@ pub struct Downstream {
     pub trace: TraceContext,
     /// The tenant's and the device's defaults, merged.
     pub defaults: Arc<Defaults>,
+    /// Of a response: what it answers, and how.
+    pub response: Option<Box<Response>>,
     /// The device's data as it came.
     pub payload: Bytes,
 }
@@ -149,6 +170,8 @@ pub struct Defaults {
     pub ttl_telemetry_qos0: Option<u64>,
     /// `ttl-telemetry-qos1`, seconds.
     pub ttl_telemetry_qos1: Option<u64>,
+    /// `ttl-command-response`, seconds.
+    pub ttl_command_response: Option<u64>,
     /// All others; they become application properties.
     pub properties: Vec<(String, Value)>,
 }
@@ -203,7 +226,7 @@ impl Defaults {
             "ttl" => self.ttl = value.as_u64(),
             "ttl-telemetry-qos0" => self.ttl_telemetry_qos0 = value.as_u64(),
             "ttl-telemetry-qos1" => self.ttl_telemetry_qos1 = value.as_u64(),
-            "ttl-command-response" => {}
+            "ttl-command-response" => self.ttl_command_response = value.as_u64(),
             reserved if RESERVED.contains(&reserved) => {}
             other => self.properties.push((other.to_owned(), value.clone())),
         }

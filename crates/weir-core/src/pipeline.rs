@@ -6,6 +6,7 @@ use std::time::Instant;
 use weir_metrics::{AttemptOutcome, Metrics};
 
 use crate::authentication::authenticate;
+use crate::command::{CommandRouter, Commands, LocalRouter};
 use crate::connections::Connections;
 use crate::{
     AuthenticationError, ChangeListener, ClientContext, LogLimit, Northbound, Outcome,
@@ -28,23 +29,43 @@ struct Parts {
     verifier: PasswordVerifier,
     metrics: Metrics,
     connections: Arc<Connections>,
+    commands: Commands,
 }
 
 impl Pipeline {
-    /// Puts the pipeline together.
+    /// Puts the pipeline together; it shares its devices with no other gateway.
     pub fn new(
         registry: Arc<dyn Registry>,
         northbound: Arc<dyn Northbound>,
         verifier: PasswordVerifier,
         metrics: Metrics,
     ) -> Self {
+        let router = Arc::new(LocalRouter::default());
+        Self::with_router(registry, northbound, verifier, metrics, router)
+    }
+
+    /// As [`Pipeline::new`], with another way for commands.
+    pub fn with_router(
+        registry: Arc<dyn Registry>,
+        northbound: Arc<dyn Northbound>,
+        verifier: PasswordVerifier,
+        metrics: Metrics,
+        router: Arc<dyn CommandRouter>,
+    ) -> Self {
+        let commands = Commands::new(registry.clone(), router, metrics.clone());
         Self(Arc::new(Parts {
             registry,
             northbound,
             verifier,
             metrics,
             connections: Arc::default(),
+            commands,
         }))
+    }
+
+    /// The way of commands to the devices.
+    pub fn commands(&self) -> &Commands {
+        &self.0.commands
     }
 
     /// Who is to be told of changes in the registry, so that connections are closed whose device or

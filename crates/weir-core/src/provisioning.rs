@@ -78,6 +78,7 @@ fn event(tenant: &TenantId, device: &DeviceId, gateway: Option<&DeviceId>) -> Do
         retain: false,
         trace: TraceContext::unsampled(),
         defaults: Arc::new(defaults),
+        response: None,
         payload: Bytes::new(),
     }
 }

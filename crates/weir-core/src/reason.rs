@@ -24,6 +24,8 @@ pub enum Reason {
     DeviceUnknown,
     /// The northbound cannot be reached.
     DownstreamUnavailable,
+    /// The events that wait for a consumer have used up what they may.
+    EventStoreFull,
     /// The address names a tenant that is not the device's own.
     ForeignTenant,
     /// The gateway may not act for the device.
@@ -64,6 +66,8 @@ pub enum Reason {
     Unauthorized(CredentialFault),
     /// The consumer can never process the message.
     UndeliverableHere,
+    /// The consumer has said what became of the message and left it open (northbound contract §1.3).
+    Unsettled,
 }
 
 /// Which kind of rule a bad request broke; decides whether it is counted.
@@ -123,8 +127,11 @@ impl Reason {
             | Self::TenantUnknown
             | Self::UndeliverableHere => 404,
             Self::PayloadTooLarge => 413,
-            Self::Internal | Self::Rejected(RejectCondition::InternalError, _) => 500,
+            Self::Internal
+            | Self::Rejected(RejectCondition::InternalError, _)
+            | Self::Unsettled => 500,
             Self::DownstreamUnavailable
+            | Self::EventStoreFull
             | Self::InstanceConnectionsExceeded
             | Self::Modified
             | Self::NoConsumer
@@ -174,6 +181,7 @@ impl Reason {
             Self::BadRequest(..)
             | Self::DeviceLimitReached
             | Self::DownstreamUnavailable
+            | Self::EventStoreFull
             | Self::ForeignTenant
             | Self::InstanceConnectionsExceeded
             | Self::Internal
@@ -188,7 +196,8 @@ impl Reason {
             | Self::Rejected(..)
             | Self::Released
             | Self::ShuttingDown
-            | Self::UndeliverableHere => false,
+            | Self::UndeliverableHere
+            | Self::Unsettled => false,
         }
     }
 
@@ -204,9 +213,9 @@ impl Reason {
             Self::GatewayNotAuthorised | Self::GatewayUnknown => {
                 "gateway is disabled or not registered"
             }
-            Self::Internal | Self::Rejected(RejectCondition::InternalError, _) => {
-                "Internal server error"
-            }
+            Self::Internal
+            | Self::Rejected(RejectCondition::InternalError, _)
+            | Self::Unsettled => "Internal server error",
             Self::Modified | Self::Released => "consumer didn't process the message",
             Self::NoConsumer | Self::NoCredit => "no consumer available",
             Self::NoSuchEndpoint => "no such endpoint",
@@ -230,6 +239,7 @@ impl Reason {
                 "consumer declared message as undeliverable, it should not be redelivered"
             }
             Self::DownstreamUnavailable
+            | Self::EventStoreFull
             | Self::InstanceConnectionsExceeded
             | Self::NotAnnounced
             | Self::RegistryUnavailable
@@ -246,6 +256,7 @@ impl Reason {
             Self::DeviceLimitReached => "device-limit-reached",
             Self::DeviceUnknown => "device-unknown",
             Self::DownstreamUnavailable => "downstream-unavailable",
+            Self::EventStoreFull => "event-store-full",
             Self::ForeignTenant => "foreign-tenant",
             Self::GatewayNotAuthorised => "gateway-not-authorised",
             Self::GatewayUnknown => "gateway-unknown",
@@ -266,6 +277,7 @@ impl Reason {
             Self::TenantUnknown => "tenant-unknown",
             Self::Unauthorized(_) => "unauthorized",
             Self::UndeliverableHere => "undeliverable-here",
+            Self::Unsettled => "unsettled",
         }
     }
 

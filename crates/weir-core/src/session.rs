@@ -9,8 +9,9 @@ use weir_metrics::TenantMeters;
 use crate::connections::Place;
 use crate::provisioning::announce;
 use crate::{
-    Assertion, AssertionError, Cached, Defaults, DeviceId, Endpoint, LookupError, Outcome, Outlet,
-    Pipeline, Principal, Protocol, Reason, RegisteredTenant, Rule, Tenant, TenantId, shorten,
+    Assertion, AssertionError, Cached, Defaults, Delivery, DeviceId, Downstream, Endpoint,
+    LookupError, Outcome, Outlet, Pipeline, Principal, Protocol, Reason, RegisteredTenant, Rule,
+    Tenant, TenantId, shorten,
 };
 
 /// Edge devices a gateway's session remembers. When there are more, it starts anew.
@@ -25,7 +26,8 @@ pub struct Session {
     protocol: Protocol,
     principal: Principal,
     meters: Arc<TenantMeters>,
-    outlets: [Arc<dyn Outlet>; Endpoint::COUNT],
+    /// Of uploads.
+    outlets: [Arc<dyn Outlet>; Endpoint::UPLOADS.len()],
     origins: Mutex<Origins>,
     /// If this session is an open connection: its place among them.
     place: Option<Place>,
@@ -54,6 +56,16 @@ impl Origin {
 
     fn is_stale(&self) -> bool {
         self.tenant.is_stale() || self.assertion.is_stale()
+    }
+
+    /// Lets commands find the way to a device that has more than one gateway (northbound contract
+    /// §5.1).
+    pub(crate) fn tell_where_seen(&self, session: &Session) {
+        if self.assertion.via.len() > 1 {
+            let Principal { tenant, device, .. } = &session.principal;
+            let router = session.pipeline.commands().router();
+            router.seen_at(tenant, &self.device, device);
+        }
     }
 }
 
@@ -88,7 +100,8 @@ impl Session {
             meters: pipeline
                 .metrics()
                 .tenant(protocol.component(), tenant.as_str()),
-            outlets: Endpoint::ALL.map(|endpoint| pipeline.northbound().outlet(tenant, endpoint)),
+            outlets: Endpoint::UPLOADS
+                .map(|endpoint| pipeline.northbound().outlet(tenant, endpoint)),
             pipeline: pipeline.clone(),
             protocol,
             principal,
@@ -141,8 +154,20 @@ impl Session {
         &self.meters
     }
 
-    pub(crate) fn outlet(&self, endpoint: Endpoint) -> &dyn Outlet {
-        &*self.outlets[endpoint as usize]
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Hands a message to the northbound.
+    pub(crate) fn publish(&self, message: Downstream) -> Delivery {
+        match self.outlets.get(message.endpoint as usize) {
+            Some(outlet) => outlet.publish(message),
+            None => {
+                let northbound = self.pipeline.northbound();
+                let outlet = northbound.outlet(&self.principal.tenant, message.endpoint);
+                outlet.publish(message)
+            }
+        }
     }
 
     /// What is known of `device` without asking the registry.

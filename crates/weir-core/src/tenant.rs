@@ -149,6 +149,18 @@ impl Tenant {
         }
     }
 
+    /// Seconds for which a device that asks for `ttd` may wait for a command: at most the protocol's
+    /// `max-ttd` (Hono's, 60 unless configured). `None` if it does not wait.
+    pub fn wait_for_command(&self, protocol: Protocol, ttd: i32) -> Option<i32> {
+        let adapters = self.adapters.iter().flatten();
+        let max = adapters
+            .filter(|adapter| adapter.kind == protocol.type_name())
+            .find_map(|adapter| adapter.ext.get("max-ttd")?.as_i64())
+            .unwrap_or(MAX_TTD);
+        let max = i32::try_from(max).unwrap_or(i32::MAX);
+        Some(ttd.min(max)).filter(|ttd| *ttd > 0)
+    }
+
     /// The size at which a payload of `bytes` is accounted.
     pub fn accounting_size(&self, bytes: usize) -> u64 {
         let bytes = bytes as u64;
@@ -158,6 +170,9 @@ impl Tenant {
         }
     }
 }
+
+/// Seconds for which a device may wait for a command, if its tenant says nothing.
+const MAX_TTD: i64 = 60;
 
 fn yes() -> bool {
     true
@@ -190,6 +205,27 @@ mod tests {
         }));
         assert!(tenant.is_adapter_enabled(Protocol::Http));
         assert!(!tenant.is_adapter_enabled(Protocol::Mqtt));
+    }
+
+    #[test]
+    fn a_device_waits_no_longer_than_its_tenant_allows() {
+        let strict = serde_json::json!({"adapters": [
+            {"type": "hono-http", "enabled": true, "ext": {"max-ttd": 10}}, {"type": "hono-mqtt"}
+        ]});
+        let none = serde_json::json!({});
+        let rows = [
+            (&none, 5, Some(5)),
+            (&none, 3600, Some(60)),
+            (&none, 0, None),
+            (&none, -1, None),
+            (&strict, 5, Some(5)),
+            (&strict, 11, Some(10)),
+        ];
+        for (settings, wanted, effective) in rows {
+            let tenant = tenant(settings.clone());
+            let wait = tenant.wait_for_command(Protocol::Http, wanted);
+            assert_eq!(wait, effective, "{wanted} {settings}");
+        }
     }
 
     #[test]

@@ -18,17 +18,17 @@ use crate::{
     RegisteredTenant, Registry, Secrets, Session, TenantId,
 };
 
-/// One tenant `acme` with devices `4711` (user `sensor`), gateway `gw` (user `gw`) and `edge` behind
-/// it. All passwords are `secret`.
+/// One tenant `acme` with devices `4711` (user `sensor`), gateways `gw` and `gw2` (users of these
+/// names), and `edge` behind the first. All passwords are `secret`.
 #[derive(Default)]
-pub(super) struct World {
+pub(crate) struct World {
     tenant: Mutex<Option<Cached<RegisteredTenant>>>,
     assertions: Mutex<HashMap<String, Cached<Assertion>>>,
-    pub(super) published: Mutex<Vec<(Downstream, Completion)>>,
+    pub(crate) published: Mutex<Vec<(Downstream, Completion)>>,
 }
 
 impl World {
-    pub(super) fn configure(&self, tenant: serde_json::Value) {
+    pub(crate) fn configure(&self, tenant: serde_json::Value) {
         let fresh = Cached::new(RegisteredTenant {
             id: "acme".into(),
             settings: serde_json::from_value(tenant).unwrap(),
@@ -38,7 +38,7 @@ impl World {
         }
     }
 
-    pub(super) fn register(&self, device: &str, via: &[&str]) {
+    pub(crate) fn register(&self, device: &str, via: &[&str]) {
         let via = via.iter().map(|gateway| (*gateway).to_owned()).collect();
         let assertion = Cached::new(Assertion {
             via,
@@ -51,7 +51,7 @@ impl World {
     }
 
     /// Registers a device as the registry does it by itself for a message from its gateway.
-    pub(super) fn provision(&self, device: &str, via: &str) {
+    pub(crate) fn provision(&self, device: &str, via: &str) {
         let assertion = Cached::new(Assertion {
             via: vec![via.to_owned()],
             is_unannounced: true,
@@ -72,7 +72,7 @@ impl World {
         assertions.insert(device.to_string(), Cached::new(new));
     }
 
-    pub(super) fn unregister(&self, device: &str) {
+    pub(crate) fn unregister(&self, device: &str) {
         if let Some(assertion) = self.assertions.lock().unwrap().remove(device) {
             assertion.invalidate();
         }
@@ -99,14 +99,14 @@ impl World {
     }
 
     /// Settles the oldest message that is out.
-    pub(super) fn settle(&self, disposition: Result<(), Reason>) -> Downstream {
+    pub(crate) fn settle(&self, disposition: Result<(), Reason>) -> Downstream {
         let (message, completion) = self.published.lock().unwrap().remove(0);
         completion.settle(disposition, Instant::now());
         message
     }
 }
 
-pub(super) struct Shared(Arc<World>);
+pub(crate) struct Shared(Arc<World>);
 
 impl Registry for Shared {
     fn tenant<'a>(
@@ -132,6 +132,7 @@ impl Registry for Shared {
         let device = match auth_id.as_str() {
             "sensor" => "4711",
             "gw" => "gw",
+            "gw2" => "gw2",
             _ => return ready(Err(LookupError::NotFound)).boxed(),
         };
         let secrets = vec![PasswordSecret::of_random("secret")];
@@ -193,17 +194,18 @@ impl Outlet for Shared {
     }
 }
 
-pub(super) struct Fixture {
-    pub(super) world: Arc<World>,
-    pub(super) pipeline: Pipeline,
-    pub(super) metrics: Metrics,
+pub(crate) struct Fixture {
+    pub(crate) world: Arc<World>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) metrics: Metrics,
 }
 
-pub(super) fn fixture() -> Fixture {
+pub(crate) fn fixture() -> Fixture {
     let world = Arc::new(World::default());
     world.configure(json!({}));
     world.register("4711", &[]);
     world.register("gw", &[]);
+    world.register("gw2", &[]);
     world.register("edge", &["gw"]);
     world.register("stranger", &[]);
     let metrics = Metrics::new("test", Instant::now());
@@ -221,7 +223,7 @@ pub(super) fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    pub(super) async fn session(&self, protocol: Protocol, user: &str) -> Arc<Session> {
+    pub(crate) async fn session(&self, protocol: Protocol, user: &str) -> Arc<Session> {
         let username = format!("{user}@acme");
         let presented = Presented::Password {
             username: &username,
@@ -238,19 +240,23 @@ impl Fixture {
         }
     }
 
-    pub(super) fn count(&self, labels: &str) -> u64 {
+    pub(crate) fn count(&self, labels: &str) -> u64 {
+        self.counted("hono_telemetry_processing_duration_seconds_count", labels)
+    }
+
+    /// The value of the first series of this name with these labels.
+    pub(crate) fn counted(&self, name: &str, labels: &str) -> u64 {
         let text = weir_metrics::render(&self.metrics, Instant::now());
-        let line = text.lines().find(|line| {
-            line.starts_with("hono_telemetry_processing_duration_seconds_count")
-                && line.contains(labels)
-        });
-        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        let is_it = |line: &&str| line.starts_with(name) && line.contains(labels);
+        let value = text.lines().find(is_it);
+        value.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 }
 
-pub(super) fn received(target: (&str, &str)) -> Received {
+pub(crate) fn received(target: (&str, &str)) -> Received {
     let part = |text: &str| (!text.is_empty()).then(|| ByteString::from(text));
     Received {
+        response: None,
         endpoint: Endpoint::Telemetry,
         qos: Qos::AtLeastOnce,
         target: Target {
@@ -268,7 +274,7 @@ pub(super) fn received(target: (&str, &str)) -> Received {
     }
 }
 
-pub(super) async fn refused(received: Received, session: &Arc<Session>) -> (Reason, bool) {
+pub(crate) async fn refused(received: Received, session: &Arc<Session>) -> (Reason, bool) {
     let outcome = match received.authenticate(session) {
         Ok(authenticated) => authenticated
             .admit()

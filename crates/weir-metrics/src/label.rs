@@ -118,6 +118,30 @@ impl Ttd {
     }
 }
 
+/// Label `direction` of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To a device, which does not answer it.
+    OneWay,
+    /// To a device, which answers it.
+    Request,
+    /// A device's answer.
+    Response,
+}
+
+impl Direction {
+    pub(crate) const COUNT: usize = 3;
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OneWay => "one-way",
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
+}
+
 /// Label `outcome` of a connection attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {

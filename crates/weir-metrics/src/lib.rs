@@ -22,7 +22,9 @@ mod store;
 mod text;
 
 pub use cell::{Counter, Gauge, Summary};
-pub use label::{AttemptOutcome, Component, ComponentType, MessageType, Qos, Status, Ttd};
+pub use label::{
+    AttemptOutcome, Component, ComponentType, Direction, MessageType, Qos, Status, Ttd,
+};
 pub use meters::{ConnectedMeter, TenantMeters, UploadMeter};
 pub use name::{Kind, Name};
 pub use store::Metrics;

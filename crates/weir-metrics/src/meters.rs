@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Component, Gauge, MessageType, Metrics, Name, Qos, Status, Summary, Ttd};
+use crate::{Component, Direction, Gauge, MessageType, Metrics, Name, Qos, Status, Summary, Ttd};
 
 const UPLOADS: usize = MessageType::COUNT * Qos::COUNT * Status::COUNT * Ttd::COUNT;
+const COMMANDS: usize = Direction::COUNT * Status::COUNT;
 
 /// The series of one tenant at one component, each resolved at its first use.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub struct TenantMeters {
     component: Component,
     tenant: Box<str>,
     uploads: [OnceLock<UploadMeter>; UPLOADS],
+    commands: [OnceLock<UploadMeter>; COMMANDS],
     connected: OnceLock<ConnectedMeter>,
 }
 
@@ -24,6 +26,7 @@ impl TenantMeters {
             component,
             tenant: tenant.into(),
             uploads: [const { OnceLock::new() }; UPLOADS],
+            commands: [const { OnceLock::new() }; COMMANDS],
             connected: OnceLock::new(),
         }
     }
@@ -50,6 +53,18 @@ impl TenantMeters {
             UploadMeter {
                 duration: self.summary(Name::TelemetryProcessingDuration, &labels),
                 payload: self.summary(Name::TelemetryPayload, &labels),
+            }
+        })
+    }
+
+    /// The series of commands and responses with these labels.
+    pub fn command(&self, direction: Direction, status: Status) -> &UploadMeter {
+        let index = direction as usize * Status::COUNT + status as usize;
+        self.commands[index].get_or_init(|| {
+            let labels = [&*self.tenant, status.as_str(), direction.as_str()];
+            UploadMeter {
+                duration: self.summary(Name::CommandProcessingDuration, &labels),
+                payload: self.summary(Name::CommandPayload, &labels),
             }
         })
     }
@@ -88,7 +103,7 @@ impl TenantMeters {
     }
 }
 
-/// The two series every upload is recorded in.
+/// The two series every upload, and every command, is recorded in.
 #[derive(Debug)]
 pub struct UploadMeter {
     duration: Arc<Summary>,
@@ -96,7 +111,7 @@ pub struct UploadMeter {
 }
 
 impl UploadMeter {
-    /// Records one upload: how long it took until `now`, and its accounting size in bytes.
+    /// Records one message: how long it took until `now`, and its accounting size in bytes.
     pub fn record(&self, elapsed: Duration, size: u64, now: Instant) {
         self.duration.record(nanoseconds(elapsed), now);
         self.payload.record(size, now);

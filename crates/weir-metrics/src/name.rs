@@ -19,6 +19,10 @@ pub enum Kind {
 pub enum Name {
     /// Uploads whose peer was gone before their outcome was known.
     UplinksAbandoned,
+    /// Accounting size of the payloads of commands and of responses to them.
+    CommandPayload,
+    /// Time from receiving a command, or a response to one, to its outcome.
+    CommandProcessingDuration,
     /// Connection attempts by outcome.
     ConnectionsAttempts,
     /// Open connections of authenticated devices.
@@ -38,8 +42,10 @@ const UPLOAD: &[&str] = &["tenant", "type", "status", "qos", "ttd"];
 
 impl Name {
     /// All families, in the order they are rendered.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::UplinksAbandoned,
+        Self::CommandPayload,
+        Self::CommandProcessingDuration,
         Self::ConnectionsAttempts,
         Self::ConnectionsAuthenticated,
         Self::ConnectionsAuthenticatedDuration,
@@ -52,6 +58,8 @@ impl Name {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UplinksAbandoned => "weir_uplinks_abandoned_total",
+            Self::CommandPayload => "hono_command_payload_bytes",
+            Self::CommandProcessingDuration => "hono_command_processing_duration_seconds",
             Self::ConnectionsAttempts => "hono_connections_attempts_total",
             Self::ConnectionsAuthenticated => "hono_connections_authenticated",
             Self::ConnectionsAuthenticatedDuration => {
@@ -68,6 +76,12 @@ impl Name {
         match self {
             Self::UplinksAbandoned => {
                 "Uploads whose peer was gone before their outcome was known, by what had become of them"
+            }
+            Self::CommandPayload => {
+                "Payload of commands and responses, in steps of the tenant's minimum message size"
+            }
+            Self::CommandProcessingDuration => {
+                "Time from receiving a command, or a response to one, to its outcome"
             }
             Self::ConnectionsAttempts => "Attempts of devices to connect, by outcome",
             Self::ConnectionsAuthenticated => "Open connections of authenticated devices",
@@ -89,16 +103,19 @@ impl Name {
         match self {
             Self::ConnectionsAttempts | Self::UplinksAbandoned => Kind::Counter,
             Self::ConnectionsAuthenticated | Self::ConnectionsUnauthenticated => Kind::Gauge,
-            Self::TelemetryPayload => Kind::Bytes,
-            Self::ConnectionsAuthenticatedDuration | Self::TelemetryProcessingDuration => {
-                Kind::Seconds
-            }
+            Self::CommandPayload | Self::TelemetryPayload => Kind::Bytes,
+            Self::CommandProcessingDuration
+            | Self::ConnectionsAuthenticatedDuration
+            | Self::TelemetryProcessingDuration => Kind::Seconds,
         }
     }
 
     /// Label names besides `host`, `component_type` and `component_name`, which every series has.
     pub const fn labels(self) -> &'static [&'static str] {
         match self {
+            Self::CommandPayload | Self::CommandProcessingDuration => {
+                &["tenant", "status", "direction"]
+            }
             Self::ConnectionsAttempts => &["tenant", "outcome", "cipher_suite"],
             Self::ConnectionsAuthenticated | Self::ConnectionsAuthenticatedDuration => &["tenant"],
             Self::UplinksAbandoned => &["tenant", "status"],

@@ -1,5 +1,7 @@
 //! The third state: nothing speaks against the message.
 
+use std::time::Duration;
+
 use super::Published;
 use super::record::Record;
 use crate::Downstream;
@@ -18,10 +20,17 @@ impl Admitted {
         &self.message
     }
 
+    /// For how long the device waits for a command, if it does. Such a message is to be sent with
+    /// [`Admitted::publish_and_wait`].
+    pub fn wait(&self) -> Option<Duration> {
+        let seconds = u64::try_from(self.message.ttd?).ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+
     /// Hands the message to the northbound.
     pub fn publish(self) -> Published {
         let Self { message, record } = self;
-        let delivery = record.session().outlet(message.endpoint).publish(message);
+        let delivery = record.session().publish(message);
         Published::new(delivery, record)
     }
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::record::Record;
 use super::{Admitted, Endpoint, Outcome, Received};
+use crate::command::Response;
 use crate::session::Origin;
 use crate::{ContentRule, Defaults, Downstream, Qos, Reason, Rule, Tenant, TraceContext};
 
@@ -83,28 +84,38 @@ impl Authenticated {
             return Err(self.record.refuse(reason, false));
         }
         let Self { received, record } = self;
-        let ttl = time_to_live(&received, &origin.defaults, origin.tenant());
+        let kind = (received.endpoint, received.qos);
+        let ttl = time_to_live(kind, received.ttl, &origin.defaults, origin.tenant());
+        let response = received.response.map(|head| {
+            let reply_to = head.request_id.reply_to(&origin.device);
+            let status = head.status;
+            Box::new(Response { reply_to, status })
+        });
         let fallback = || (!received.payload.is_empty()).then_some(OCTET_STREAM);
         let content_type = received
             .content_type
             .or_else(|| origin.defaults.content_type.clone())
             .or_else(fallback);
         let session = record.session();
+        origin.tell_where_seen(session);
+        let protocol = session.protocol();
+        let wait = received.ttd.filter(|_| response.is_none());
+        let ttd = wait.and_then(|ttd| origin.tenant().wait_for_command(protocol, ttd));
         let message = Downstream {
             tenant: session.principal().tenant.clone(),
             device: origin.device.clone(),
             endpoint: received.endpoint,
             qos: received.qos,
-            adapter: session.protocol().type_name(),
+            adapter: protocol.type_name(),
             origin_address: received.origin_address,
             content_type,
             creation_time: (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64,
             ttl,
-            // Waiting for commands comes with commands; until then nobody is told of a wait.
-            ttd: None,
+            ttd,
             retain: received.retain,
             trace: received.trace.unwrap_or_else(TraceContext::unsampled),
             defaults: origin.defaults.clone(),
+            response,
             payload: received.payload,
         };
         Ok(Admitted { message, record })
@@ -112,7 +123,8 @@ impl Authenticated {
 
     /// An empty payload needs a content type, and a payload must not claim to be none.
     fn check_content(&self, when: ContentRule) -> Result<(), Reason> {
-        if self.record.session().protocol().content_rule() != when {
+        let is_response = self.received.endpoint == Endpoint::CommandResponse;
+        if is_response || self.record.session().protocol().content_rule() != when {
             return Ok(());
         }
         let content_type = self.received.content_type.as_deref().unwrap_or_default();
@@ -138,11 +150,20 @@ impl Authenticated {
 
 /// Milliseconds for which the message is of use: what the device or the defaults say, under the
 /// tenant's cap; the cap itself if nothing is said.
-fn time_to_live(received: &Received, defaults: &Defaults, tenant: &Tenant) -> Option<u32> {
+pub(crate) fn time_to_live(
+    kind: (Endpoint, Qos),
+    device_ttl: Option<u64>,
+    defaults: &Defaults,
+    tenant: &Tenant,
+) -> Option<u32> {
     let limits = tenant.resource_limits.as_ref();
-    let (wanted, cap) = match (received.endpoint, received.qos) {
+    let (wanted, cap) = match kind {
+        (Endpoint::CommandResponse, _) => (
+            defaults.ttl.or(defaults.ttl_command_response),
+            limits.map(|limits| limits.max_ttl_command_response),
+        ),
         (Endpoint::Event, _) => (
-            received.ttl.or(defaults.ttl),
+            device_ttl.or(defaults.ttl),
             limits.map(|limits| limits.max_ttl),
         ),
         (Endpoint::Telemetry, Qos::AtMostOnce) => (

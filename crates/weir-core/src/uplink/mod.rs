@@ -20,9 +20,12 @@ mod received;
 mod record;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use admitted::Admitted;
+pub(crate) use authenticated::time_to_live;
 pub use authenticated::{Admission, Authenticated};
 pub use outcome::{Outcome, Refusal};
 pub use published::Published;
-pub use received::{Endpoint, Received, Target};
+pub use received::{Endpoint, Received, ResponseHead, Target};
+pub use waiting::Waited;

@@ -1,6 +1,6 @@
 //! The fourth state: the message is out, its outcome is not known yet.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -25,6 +25,29 @@ struct Open {
 impl Published {
     pub(super) fn new(delivery: Delivery, record: Record) -> Self {
         Self(Some(Open { delivery, record }))
+    }
+
+    /// Waits until the message is taken, and leaves its record open.
+    ///
+    /// # Errors
+    /// The outcome, if it is not taken.
+    pub(super) async fn taken(mut self) -> Result<Record, Outcome> {
+        let settled = poll_fn(|cx| match &mut self.0 {
+            Some(open) => Pin::new(&mut open.delivery).poll(cx),
+            None => Poll::Pending,
+        });
+        let settled = settled.await;
+        let open = self.0.take();
+        let mut record = open
+            .map(|open| open.record)
+            .expect("it is taken only here and where this is over");
+        match settled.disposition {
+            Ok(()) => {
+                record.forwarded();
+                Ok(record)
+            }
+            refused => Err(record.finish(refused, settled.at)),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use weir_metrics::{MessageType, Qos};
 
 use super::record::Record;
 use super::{Authenticated, Outcome};
+use crate::command::RequestId;
 use crate::{DeviceId, Reason, Rule, Session, TraceContext};
 
 /// What a message is.
@@ -18,26 +19,29 @@ pub enum Endpoint {
     Telemetry,
     /// Something that must not be missed.
     Event,
+    /// The answer to a command.
+    CommandResponse,
 }
 
 impl Endpoint {
-    pub(crate) const COUNT: usize = 2;
-
-    /// All endpoints, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [Self::Telemetry, Self::Event];
+    /// What devices upload by themselves, in the order of their numbers.
+    pub const UPLOADS: [Self; 2] = [Self::Telemetry, Self::Event];
 
     /// The endpoint's name in addresses.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::CommandResponse => "command_response",
             Self::Event => "event",
             Self::Telemetry => "telemetry",
         }
     }
 
-    pub(crate) const fn message_type(self) -> MessageType {
+    /// How an upload is counted; responses are counted with commands.
+    pub(crate) const fn message_type(self) -> Option<MessageType> {
         match self {
-            Self::Event => MessageType::Event,
-            Self::Telemetry => MessageType::Telemetry,
+            Self::CommandResponse => None,
+            Self::Event => Some(MessageType::Event),
+            Self::Telemetry => Some(MessageType::Telemetry),
         }
     }
 }
@@ -51,12 +55,23 @@ pub struct Target {
     pub device: Option<ByteString>,
 }
 
+/// Which command a response answers, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHead {
+    /// The id that came with the command.
+    pub request_id: RequestId,
+    /// What became of the command; see [`crate::command::is_valid_status`].
+    pub status: u16,
+}
+
 /// What a peer sent: parsed, but not believed.
 #[derive(Debug)]
 #[must_use = "a message that was received has to end in an outcome"]
 pub struct Received {
-    /// Telemetry or event.
+    /// What it is.
     pub endpoint: Endpoint,
+    /// Of a response: the command it answers. Nothing for other endpoints.
+    pub response: Option<ResponseHead>,
     /// The guarantee the device asks for.
     pub qos: Qos,
     /// The device the address names.

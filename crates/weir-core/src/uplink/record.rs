@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_metrics::{Qos, Status, Ttd};
+use weir_metrics::{Direction, Qos, Status, Ttd};
 
 use super::{Endpoint, Outcome, Received};
 use crate::{DeviceId, Disposition, Reason, Session, shorten};
@@ -26,6 +26,10 @@ struct Open {
     size: u64,
     /// Whether somebody waits to be told the outcome.
     awaited: bool,
+    /// Whether the message has been taken, and only a command is waited for.
+    is_forwarded: bool,
+    /// How that wait has ended; so far it has not brought a command.
+    ttd: Ttd,
 }
 
 impl Record {
@@ -49,6 +53,8 @@ impl Record {
             arrived,
             size,
             awaited: true,
+            is_forwarded: false,
+            ttd: Ttd::None,
         };
         Self {
             open: Some(Box::new(open)),
@@ -72,6 +78,27 @@ impl Record {
     pub(super) fn set_size(&mut self, size: u64) {
         if let Some(open) = &mut self.open {
             open.size = size;
+        }
+    }
+
+    /// The device waits for a command.
+    pub(super) fn waits(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.ttd = Ttd::Expired;
+        }
+    }
+
+    /// The message was taken. From now on that is its outcome, whatever becomes of the wait.
+    pub(super) fn forwarded(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_forwarded = true;
+        }
+    }
+
+    /// The wait has brought a command.
+    pub(super) fn got_command(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.ttd = Ttd::Command;
         }
     }
 
@@ -139,7 +166,15 @@ impl Record {
 impl Open {
     fn write(&self, status: Status, at: Instant) {
         let meters = self.session.meters();
-        let meter = meters.upload(self.endpoint.message_type(), self.qos, status, Ttd::None);
+        // A wait that was not even begun has not expired.
+        let ttd = match status {
+            Status::Forwarded => self.ttd,
+            Status::Undeliverable | Status::Unprocessable => Ttd::None,
+        };
+        let meter = match self.endpoint.message_type() {
+            Some(kind) => meters.upload(kind, self.qos, status, ttd),
+            None => meters.command(Direction::Response, status),
+        };
         meter.record(at.saturating_duration_since(self.arrived), self.size, at);
         if !self.awaited {
             meters.abandoned(status);
@@ -154,6 +189,10 @@ impl Drop for Record {
             return;
         };
         open.awaited = false;
+        if open.is_forwarded {
+            // The device has not waited to the end, which is its right.
+            return open.write(Status::Forwarded, Instant::now());
+        }
         tracing::warn!(
             protocol = open.session.protocol().type_name(),
             tenant = open.session.principal().tenant.as_str(),

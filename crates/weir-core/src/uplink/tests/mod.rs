@@ -1,7 +1,6 @@
 //! The pipeline as a whole, with a registry and a northbound that do as they are told.
 
 mod provisioning;
-mod world;
 
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use serde_json::json;
 use super::{Admission, Endpoint, Outcome, Received};
 use crate::{ClientContext, CredentialFault, Presented, Protocol, Reason, Rule};
 
-use world::{fixture, received, refused};
+use crate::world::{fixture, received, refused};
 
 #[tokio::test]
 async fn a_message_goes_all_the_way_and_is_counted_once() {

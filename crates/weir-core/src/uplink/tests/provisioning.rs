@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::world::{fixture, received, refused};
+use crate::world::{fixture, received, refused};
 use crate::{
     ChangeKind, ChangeSubject, ClientContext, CredentialFault, Presented, Protocol, Reason,
     RegistryChange,

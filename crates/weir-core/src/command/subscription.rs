@@ -1,0 +1,236 @@
+//! How a device's connection, or its wait, takes commands.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use serde_json::Map;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::CommandDelivery;
+use super::router::{CommandConsumer, Registration};
+use crate::{
+    Defaults, DeviceId, Downstream, Endpoint, Protocol, Qos, Reason, Session, TraceContext,
+};
+
+/// Says that there is no payload on purpose.
+const EMPTY_NOTIFICATION: ByteString =
+    ByteString::from_static("application/vnd.eclipse-hono-empty-notification");
+
+/// `ttd` of a device that can be reached from now on, and of one that cannot any more.
+const REACHABLE: i32 = -1;
+const UNREACHABLE: i32 = 0;
+
+/// Whose commands are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CommandTarget {
+    /// The authenticated device's own.
+    Own,
+    /// A gateway's own, and those of all devices that it may act for.
+    All,
+    /// Those of one device that the gateway may act for.
+    Device(DeviceId),
+}
+
+/// A session's claim to a device's commands. Dropped, it is given up and, if applications were told of
+/// it, they are told so.
+#[derive(Debug)]
+pub struct Subscription {
+    claim: Option<Claim>,
+    inbox: mpsc::Receiver<CommandDelivery>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    session: Arc<Session>,
+    /// Under whom it is registered.
+    device: DeviceId,
+    registration: Registration,
+    /// Whether applications are told when it begins and when it ends.
+    is_told: bool,
+}
+
+/// The other end of a subscription.
+#[derive(Debug)]
+struct Inbox {
+    protocol: Protocol,
+    gateway: Option<DeviceId>,
+    takes_all: bool,
+    commands: mpsc::Sender<CommandDelivery>,
+}
+
+impl CommandConsumer for Inbox {
+    fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    fn gateway(&self) -> Option<&DeviceId> {
+        self.gateway.as_ref()
+    }
+
+    fn deliver(&self, delivery: CommandDelivery) {
+        let is_for_another = self.gateway.is_none() && delivery.gateway().is_some();
+        if is_for_another && !self.takes_all {
+            return delivery.release();
+        }
+        // One that finds no room is dropped, which releases it.
+        let _ = self.commands.try_send(delivery);
+    }
+}
+
+impl Session {
+    /// Takes commands for as long as the subscription lasts, and tells applications that the device
+    /// can be reached. `room` is how many commands may wait to be taken.
+    ///
+    /// # Errors
+    /// If the device is not registered, the gateway may not act for it, or the router does not answer.
+    pub async fn subscribe(
+        self: &Arc<Self>,
+        target: CommandTarget,
+        room: usize,
+    ) -> Result<Subscription, Reason> {
+        let mut subscription = self.claim(target, room, None).await?;
+        if let Some(claim) = &mut subscription.claim {
+            claim.is_told = true;
+            claim.tell(REACHABLE).await;
+        }
+        Ok(subscription)
+    }
+
+    /// Takes commands for `lifespan` at most, without telling anybody.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        target: CommandTarget,
+        room: usize,
+        lifespan: Option<Duration>,
+    ) -> Result<Subscription, Reason> {
+        let own = &self.principal().device;
+        let takes_all = target == CommandTarget::All;
+        let device = match target {
+            CommandTarget::Device(device) => device,
+            CommandTarget::Own | CommandTarget::All => own.clone(),
+        };
+        if self.known(&device).is_none() {
+            self.resolve(&device, || Ok(())).await?;
+        }
+        let (commands, inbox) = mpsc::channel(room.max(1));
+        let consumer = Arc::new(Inbox {
+            protocol: self.protocol(),
+            gateway: (device != *own).then(|| own.clone()),
+            takes_all,
+            commands,
+        });
+        let tenant = &self.principal().tenant;
+        let router = self.pipeline().commands().router();
+        let registered = router.register(tenant, &device, consumer, lifespan).await;
+        let registration = registered.map_err(|error| {
+            tracing::warn!(tenant = tenant.as_str(), %error, "a device cannot take commands");
+            Reason::DownstreamUnavailable
+        })?;
+        let claim = Claim {
+            session: self.clone(),
+            device,
+            registration,
+            is_told: false,
+        };
+        Ok(Subscription {
+            claim: Some(claim),
+            inbox,
+        })
+    }
+}
+
+impl Subscription {
+    /// The next command. `None` when a later subscription has taken this one's place.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<CommandDelivery>> {
+        self.inbox.poll_recv(cx)
+    }
+
+    /// As [`Subscription::poll_next`].
+    pub async fn next(&mut self) -> Option<CommandDelivery> {
+        self.inbox.recv().await
+    }
+
+    /// Gives the claim up. A command that has come in meanwhile is still to be had.
+    pub(crate) async fn end(&mut self) -> Option<CommandDelivery> {
+        if let Some(claim) = self.claim.take() {
+            claim.end().await;
+        }
+        self.inbox.close();
+        self.inbox.try_recv().ok()
+    }
+
+    /// Gives the claim up and tells nobody: the process stops, or the registration has ended (device
+    /// contract §1.17).
+    pub fn leave(mut self) {
+        if let Some(claim) = &mut self.claim {
+            claim.is_told = false;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else {
+            return;
+        };
+        // Outside a runtime (it is being torn down) there is no router to be told either.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(claim.end());
+        }
+    }
+}
+
+impl Claim {
+    async fn end(self) {
+        let tenant = &self.session.principal().tenant;
+        let router = self.session.pipeline().commands().router();
+        let ended = router.unregister(tenant, &self.device, self.registration);
+        if ended.await.is_ok() && self.is_told {
+            self.tell(UNREACHABLE).await;
+        }
+    }
+
+    /// Tells applications whether the device can be reached (northbound contract §1.7).
+    async fn tell(&self, ttd: i32) {
+        let principal = self.session.principal();
+        let settings = &principal.snapshot.settings;
+        let defaults = Defaults::merge(&settings.defaults, &Map::new());
+        let device_ttl = None;
+        let ttl = crate::uplink::time_to_live(
+            (Endpoint::Event, Qos::AtLeastOnce),
+            device_ttl,
+            &defaults,
+            settings,
+        );
+        let event = Downstream {
+            tenant: principal.tenant.clone(),
+            device: self.device.clone(),
+            endpoint: Endpoint::Event,
+            qos: Qos::AtLeastOnce,
+            adapter: self.session.protocol().type_name(),
+            origin_address: ByteString::new(),
+            content_type: Some(EMPTY_NOTIFICATION),
+            creation_time: (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64,
+            ttl,
+            ttd: Some(ttd),
+            retain: false,
+            trace: TraceContext::unsampled(),
+            defaults: Arc::new(defaults),
+            response: None,
+            payload: bytes::Bytes::new(),
+        };
+        let delivery = self.session.publish(event).await;
+        if let Err(reason) = delivery.disposition {
+            tracing::info!(
+                tenant = principal.tenant.as_str(),
+                device = self.device.as_str(),
+                ttd,
+                reason = reason.name(),
+                "no application was told whether a device can be reached"
+            );
+        }
+    }
+}
