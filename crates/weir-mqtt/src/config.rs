@@ -8,10 +8,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::LONGEST;
+
 /// What a packet may hold beyond the payload, for topic and packet id (device contract §1.11).
 const TOPIC_ALLOWANCE: usize = 128;
-/// The largest remaining length the protocol has (MQTT 3.1.1 §2.2.3).
-const LONGEST: usize = 268_435_455;
 /// A CONNECT comes from somebody unknown and is held in memory until it is complete.
 const LONGEST_CONNECT: usize = 16 * 1024;
 
@@ -48,6 +48,10 @@ pub struct MqttConfig {
     /// When there are as many, nothing more is read from the connection. MQTT 5 clients are told
     /// it as Receive Maximum. Default: 64.
     pub max_in_flight: NonZeroU16,
+    /// Milliseconds in which a device has to acknowledge a command that it takes with QoS 1, 1 to
+    /// 7000, anything else counts as the nearest of the two. After that the application is told to
+    /// send it again. Default: 1000.
+    pub command_timeout: u64,
 }
 
 impl Default for MqttConfig {
@@ -64,6 +68,7 @@ impl Default for MqttConfig {
             max_payload_size: 2048,
             connect_timeout: 30,
             max_in_flight: NonZeroU16::MIN.saturating_add(63),
+            command_timeout: 1000,
         }
     }
 }
@@ -83,6 +88,11 @@ impl MqttConfig {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout.clamp(1, 600))
+    }
+
+    /// Milliseconds. Shorter than what core grants a command on its whole way.
+    pub(crate) fn command_timeout(&self) -> u16 {
+        u16::try_from(self.command_timeout.clamp(1, 7000)).unwrap_or(u16::MAX)
     }
 }
 
@@ -113,10 +123,12 @@ mod tests {
         let config = MqttConfig {
             max_payload_size: usize::MAX,
             connect_timeout: 0,
+            command_timeout: 60_000,
             ..MqttConfig::default()
         };
         assert_eq!(config.packet_limit(), LONGEST);
         assert_eq!(config.connect_limit(), LONGEST_CONNECT);
         assert_eq!(config.connect_timeout(), Duration::from_secs(1));
+        assert_eq!(config.command_timeout(), 7000);
     }
 }

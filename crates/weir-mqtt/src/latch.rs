@@ -1,4 +1,4 @@
-//! A future that is polled only when it has been woken.
+//! Things that are polled only when they have been woken.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,9 +17,34 @@ pub(crate) struct Latch<F> {
     signal: Arc<Signal>,
 }
 
-struct Signal {
+/// Stands between a task and what it waits for, and remembers that there is something to look at.
+pub(crate) struct Signal {
     woken: AtomicBool,
     task: AtomicWaker,
+}
+
+impl Signal {
+    /// One that is raised: whatever is behind it was never looked at.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            woken: AtomicBool::new(true),
+            task: AtomicWaker::new(),
+        })
+    }
+
+    /// Takes note that there is something to look at, without waking the task: it is about to look.
+    pub(crate) fn raise(&self) {
+        self.woken.store(true, Ordering::Release);
+    }
+
+    /// With what to look, if there is something to look at. If not, the task of `cx` is woken when
+    /// there is.
+    pub(crate) fn lower(self: &Arc<Self>, cx: &Context<'_>) -> Option<Waker> {
+        // Registered first: a wake in between is seen either by the swap or by the task.
+        self.task.register(cx.waker());
+        let is_raised = self.woken.swap(false, Ordering::AcqRel);
+        is_raised.then(|| Waker::from(self.clone()))
+    }
 }
 
 impl Wake for Signal {
@@ -28,32 +53,24 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
+        self.raise();
         self.task.wake();
     }
 }
 
 impl<F: Future> Latch<F> {
     pub(crate) fn new(future: F) -> Self {
-        let signal = Signal {
-            // The first poll has to reach the future.
-            woken: AtomicBool::new(true),
-            task: AtomicWaker::new(),
-        };
         Self {
             future: Box::pin(future),
-            signal: Arc::new(signal),
+            signal: Signal::new(),
         }
     }
 
     /// Polls the future if it asked for that. Not to be called again once it is ready.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<F::Output> {
-        // Registered first: a wake in between is seen either by the swap or by the task.
-        self.signal.task.register(cx.waker());
-        if !self.signal.woken.swap(false, Ordering::AcqRel) {
+        let Some(waker) = self.signal.lower(cx) else {
             return Poll::Pending;
-        }
-        let waker = Waker::from(self.signal.clone());
+        };
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 }

@@ -6,6 +6,8 @@
 //!   function, whose order is stated there, drives reading, answering, writing and the clocks.
 //! * `uplinks` is the row of PUBLISHes of a connection that have no outcome yet. Outcomes leave it
 //!   in the order in which the PUBLISHes came, and so do the PUBACKs.
+//! * `command` has the subscriptions of a connection and the commands that come by them. A connection
+//!   whose device never subscribes has none of it.
 //! * `address` and `bag` read topics; `credentials` reads what CONNECT says about the device;
 //!   `outcome` is the table from a reason to what the device gets to see.
 //! * `codec` is the only module that knows the wire format. It wraps `rmqtt-codec`, never hands it
@@ -21,6 +23,7 @@
 mod address;
 mod bag;
 mod codec;
+mod command;
 mod config;
 mod credentials;
 mod handshake;

@@ -102,11 +102,11 @@ fn answer(reason: &Reason) -> Answer {
         Reason::Modified | Reason::NoConsumer | Reason::Released => {
             (unavailable, Code::ImplementationSpecificError)
         }
-        Reason::Rejected(RejectCondition::ResourceLimitExceeded, _) => {
+        Reason::EventStoreFull | Reason::Rejected(RejectCondition::ResourceLimitExceeded, _) => {
             (unavailable, Code::QuotaExceeded)
         }
         Reason::ShuttingDown => (unavailable, Code::ServerShuttingDown),
-        Reason::Internal => (
+        Reason::Internal | Reason::Unsettled => (
             (V3Code::NotAuthorized, V5Code::UnspecifiedError),
             Code::UnspecifiedError,
         ),

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rmqtt_codec::v5::DisconnectReasonCode;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,6 +13,7 @@ use weir_listener::TlsPeer;
 
 use crate::MqttConfig;
 use crate::codec::{Codec, Packet, Violation};
+use crate::command::Downlinks;
 use crate::handshake::{self, Accepted};
 use crate::latch::Latch;
 use crate::outcome::{Consequence, consequence};
@@ -72,12 +73,16 @@ struct Connected<S, F> {
     wire: Wire<S>,
     codec: Codec,
     uplinks: Uplinks,
+    /// From the first SUBSCRIBE on.
+    downlinks: Option<Box<Downlinks>>,
     keep_alive: KeepAlive,
     stall: StallWatch,
     /// When what is in the inbox was read.
     arrived: Instant,
     halt: Latch<F>,
     is_stopping: bool,
+    /// Milliseconds; as small as it can be, because every idle connection holds it.
+    command_timeout: u16,
 }
 
 /// What is asked of a connection from outside.
@@ -117,11 +122,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             wire,
             codec: accepted.codec,
             uplinks: Uplinks::new(accepted.session, shared.config.max_in_flight),
+            downlinks: None,
             keep_alive: KeepAlive::new(accepted.keep_alive, now),
             stall: StallWatch::default(),
             arrived: now,
             halt: Latch::new(halt),
             is_stopping: false,
+            command_timeout: shared.config.command_timeout(),
         }
     }
 
@@ -131,10 +138,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             mut wire,
             mut codec,
             uplinks,
+            mut downlinks,
             ..
         } = self;
-        // What has no outcome yet gets one without a listener; core sees to that.
-        drop(uplinks);
+        if let End::Close(_, Ending::RegistrationEnded) = end
+            && let Some(downlinks) = &mut downlinks
+        {
+            downlinks.leave();
+        }
+        // What has no outcome yet gets one without a listener, and applications are told that the
+        // device takes no more commands; core sees to that.
+        drop((uplinks, downlinks));
         if let End::Close(code, ending) = end {
             tracing::debug!(?code, ?ending, "connection closed");
             codec.disconnect(code, ending.text(), &mut wire.outbox);
@@ -143,8 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     }
 
     /// Everything that happens on a connection, in this order, until nothing is left to be done:
-    /// the stop, outcomes, packets that were read, writing, reading, and when all of it has to wait,
-    /// the clocks. Answers are so written once for all outcomes and packets that are at hand.
+    /// the stop, outcomes, commands, packets that were read, writing, reading, and when all of it has
+    /// to wait, the clocks. Answers are so written once for all outcomes and packets that are at hand.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if !self.is_stopping
             && let Poll::Ready(halt) = self.halt.poll(cx)
@@ -154,6 +168,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
                 return Poll::Ready(End::Close(code, Ending::RegistrationEnded));
             }
             self.is_stopping = true;
+            if let Some(downlinks) = &mut self.downlinks {
+                downlinks.leave();
+            }
         }
         match self.work(cx) {
             ControlFlow::Break(end) => Poll::Ready(end),
@@ -165,6 +182,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         let mut turns = 0;
         loop {
             self.answer_outcomes(cx)?;
+            if let Some(downlinks) = &mut self.downlinks {
+                let output = (&mut self.wire.outbox, OUTPUT_LIMIT);
+                downlinks.poll(cx, &mut self.codec, output);
+            }
             if self.handle_packets(cx)? {
                 turns += 1;
                 if turns == TURNS {
@@ -176,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
                 continue;
             }
             let had_output = self.wire.has_output();
-            match self.wire.poll_write(cx) {
+            match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Flow::Break(End::Gone),
                 Poll::Ready(Ok(())) if had_output => {
                     self.stall.drained();
@@ -201,9 +222,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         }
     }
 
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let before = self.wire.outbox.len();
+        let poll = self.wire.poll_write(cx);
+        if let Some(downlinks) = &mut self.downlinks {
+            downlinks.written(before - self.wire.outbox.len());
+        }
+        poll
+    }
+
     /// Whether anything is read from the peer. Back pressure is reading less.
     fn reads(&self) -> bool {
-        !self.is_stopping && self.uplinks.has_room()
+        let answers_subscribe = self.downlinks.as_ref().is_none_or(|all| all.has_room());
+        !self.is_stopping && self.uplinks.has_room() && answers_subscribe
     }
 
     /// Answers all messages whose turn has come. When one of them ends the connection, those behind
@@ -266,16 +297,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             Packet::Publish(publish) => self.uplinks.start(cx, *publish, self.arrived),
             Packet::Ping => self.codec.pingresp(out),
             Packet::Subscribe(packet_id, filters) => {
-                self.codec.suback_refused(packet_id, filters, out);
+                self.downlinks().subscribe(packet_id, &filters);
             }
             Packet::Unsubscribe(packet_id, filters) => {
-                self.codec.unsuback(packet_id, filters, out);
+                let ended = match &mut self.downlinks {
+                    Some(downlinks) => downlinks.unsubscribe(&filters),
+                    None => vec![false; filters.len()],
+                };
+                self.codec.unsuback(packet_id, &ended, out);
+            }
+            Packet::PublishAck(packet_id, said) => {
+                if let Some(downlinks) = &mut self.downlinks {
+                    downlinks.acknowledged(packet_id, said);
+                }
             }
             Packet::PublishRelease(packet_id) => self.codec.pubcomp(packet_id, out),
             Packet::Unasked => {}
             Packet::Disconnect => return Flow::Break(End::Gone),
         }
         Flow::Continue(())
+    }
+
+    /// Most connections never have any.
+    fn downlinks(&mut self) -> &mut Downlinks {
+        let new = || {
+            let session = self.uplinks.session().clone();
+            let receive_maximum = self.codec.receive_maximum();
+            let timeout = Duration::from_millis(self.command_timeout.into());
+            Box::new(Downlinks::new(session, timeout, receive_maximum))
+        };
+        self.downlinks.get_or_insert_with(new)
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<End> {

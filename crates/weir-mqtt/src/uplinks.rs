@@ -14,9 +14,11 @@ use futures_util::future::BoxFuture;
 use rmqtt_codec::types::{Publish, QoS};
 use rmqtt_codec::v5::PublishProperties;
 use weir_core::uplink::{Admission, Admitted, Published};
-use weir_core::{Endpoint, Outcome, Qos, Reason, Received, Refusal, Rule, Session, TraceContext};
+use weir_core::{
+    Endpoint, Outcome, Qos, Reason, Received, Refusal, ResponseHead, Rule, Session, TraceContext,
+};
 
-use crate::address::{Address, Malformed, NoEndpoint};
+use crate::address::{self, Address, Malformed, NoEndpoint};
 use crate::bag::{self, OnError, PropertyBag};
 
 /// A row that grew beyond this is given back when it is empty.
@@ -69,6 +71,11 @@ impl Uplinks {
             row: VecDeque::new(),
             admission: None,
         }
+    }
+
+    /// Whose messages they are.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// Whether one more message may be started.
@@ -195,9 +202,14 @@ fn message(publish: Publish, address: Address, arrived: Instant) -> Result<Recei
         NoEndpoint::Unknown => Reason::NoSuchEndpoint,
     })?;
     let qos = quality(endpoint, publish.qos)?;
+    let response = match endpoint {
+        Endpoint::CommandResponse => Some(response(&publish.topic)?),
+        Endpoint::Event | Endpoint::Telemetry => None,
+    };
     let described = describe(bag, publish.properties);
     Ok(Received {
         endpoint,
+        response,
         qos,
         target,
         content_type: described.content_type.filter(|text| !text.is_empty()),
@@ -212,13 +224,20 @@ fn message(publish: Publish, address: Address, arrived: Instant) -> Result<Recei
     })
 }
 
+fn response(topic: &str) -> Result<ResponseHead, Reason> {
+    address::response(topic).map_err(|text| Reason::BadRequest(Rule::Address, text.into()))
+}
+
 /// Which quality of service goes with which endpoint (device contract §3.4).
 fn quality(endpoint: Endpoint, qos: QoS) -> Result<Qos, Reason> {
     let text = match (endpoint, qos) {
         (_, QoS::AtLeastOnce) => return Ok(Qos::AtLeastOnce),
-        (Endpoint::Telemetry, QoS::AtMostOnce) => return Ok(Qos::AtMostOnce),
-        (Endpoint::Telemetry, QoS::ExactlyOnce) => "QoS 2 not supported for telemetry messages",
         (Endpoint::Event, _) => "Only QoS 1 supported for event messages",
+        (_, QoS::AtMostOnce) => return Ok(Qos::AtMostOnce),
+        (Endpoint::Telemetry, QoS::ExactlyOnce) => "QoS 2 not supported for telemetry messages",
+        (Endpoint::CommandResponse, QoS::ExactlyOnce) => {
+            "QoS 2 not supported for command response messages"
+        }
     };
     Err(Reason::BadRequest(Rule::Qos, text.into()))
 }

@@ -17,7 +17,7 @@ fn target(tenant: &str, device: &str) -> Target {
 
 #[test]
 fn every_form_of_a_topic() {
-    use Endpoint::{Event, Telemetry};
+    use Endpoint::{CommandResponse, Event, Telemetry};
     let forms = [
         ("telemetry", Telemetry, "", ""),
         ("t", Telemetry, "", ""),
@@ -42,6 +42,13 @@ fn every_form_of_a_topic() {
         // Only the last "/?" counts, and one without a slash is no bag at all.
         ("t//4711/?a=b/?c=d", Telemetry, "", "4711"),
         ("t//4711?a=b", Telemetry, "", "4711?a=b"),
+        ("c///res/1/200", CommandResponse, "", ""),
+        (
+            "command/acme/4711/res/1/200",
+            CommandResponse,
+            "acme",
+            "4711",
+        ),
     ];
     for (topic, endpoint, tenant, device) in forms {
         let address = parse(topic).unwrap();
@@ -55,7 +62,8 @@ fn other_endpoints_are_not_known() {
     for topic in [
         "Telemetry",
         "tele",
-        "c///res/1/200",
+        "cr///1/200",
+        "Command///res/1/200",
         "x//4711",
         "tt",
         "error",

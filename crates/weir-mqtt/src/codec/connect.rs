@@ -1,5 +1,7 @@
 //! The first packet of a connection.
 
+use std::num::NonZeroU16;
+
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use rmqtt_codec::error::DecodeError;
@@ -8,7 +10,7 @@ use rmqtt_codec::v5::ConnectAckReason as V5Code;
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder as _;
 
-use super::{Codec, Format, Frame, check, frame};
+use super::{Codec, Format, Frame, V5, check, frame};
 use crate::outcome::ConnectCode;
 
 const CONNECT: u8 = 0x10;
@@ -115,7 +117,12 @@ impl Codec {
     fn new(version: Version, limit: usize) -> Self {
         let format = match version {
             Version::V3 => Format::V3(v3::Codec::new(0)),
-            Version::V5 => Format::V5(Box::new(v5::Codec::new(0, 0))),
+            Version::V5 => Format::V5(Box::new(V5 {
+                codec: v5::Codec::new(0, 0),
+                // Unless it says otherwise (MQTT 5 §3.1.2.11).
+                max_packet_size: u32::MAX,
+                receive_maximum: NonZeroU16::MAX,
+            })),
         };
         Self { format, limit }
     }
@@ -127,10 +134,14 @@ impl Codec {
                 Ok(_) => Err(Unfit::Malformed("not a CONNECT")),
                 Err(error) => Err(Unfit::from(&error)),
             },
-            Format::V5(codec) => match codec.decode(inbox) {
+            Format::V5(v5) => match v5.codec.decode(inbox) {
                 Ok(Some((v5::Packet::Connect(connect), _))) => {
                     if let Some(limit) = connect.max_packet_size {
-                        codec.set_max_outbound_size(limit.get());
+                        v5.codec.set_max_outbound_size(limit.get());
+                        v5.max_packet_size = limit.get();
+                    }
+                    if let Some(maximum) = connect.receive_max {
+                        v5.receive_maximum = maximum;
                     }
                     from_v5(*connect)
                 }

@@ -18,13 +18,16 @@ use std::num::NonZeroU16;
 use bytes::BytesMut;
 use bytestring::ByteString;
 use rmqtt_codec::error::DecodeError;
-use rmqtt_codec::types::Publish;
-use rmqtt_codec::v5::DisconnectReasonCode;
+use rmqtt_codec::types::{Publish, QoS};
+use rmqtt_codec::v5::{DisconnectReasonCode, PublishAckReason};
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder as _;
 
 pub(crate) use connect::{BadConnect, Connect, connect};
 pub(crate) use encode::Limits;
+
+/// The largest remaining length the protocol has (MQTT 3.1.1 §2.2.3).
+pub(crate) const LONGEST: usize = 268_435_455;
 
 /// Reads and writes packets of one connection, in the version its CONNECT asked for.
 pub(crate) struct Codec {
@@ -35,7 +38,16 @@ pub(crate) struct Codec {
 
 enum Format {
     V3(v3::Codec),
-    V5(Box<v5::Codec>),
+    V5(Box<V5>),
+}
+
+/// Version 5, in which clients say what they take.
+struct V5 {
+    codec: v5::Codec,
+    /// The size of a whole packet.
+    max_packet_size: u32,
+    /// PUBLISHes with QoS 1 that it has not acknowledged.
+    receive_maximum: NonZeroU16,
 }
 
 /// What a client may send once it is connected.
@@ -43,13 +55,15 @@ enum Format {
 pub(crate) enum Packet {
     /// A message.
     Publish(Box<Publish>),
-    /// It asks for this number of subscriptions.
-    Subscribe(NonZeroU16, usize),
-    /// It gives up this number of subscriptions.
-    Unsubscribe(NonZeroU16, usize),
+    /// It asks for subscriptions: filters, and the best quality it wants.
+    Subscribe(NonZeroU16, Vec<(ByteString, QoS)>),
+    /// It gives up subscriptions.
+    Unsubscribe(NonZeroU16, Vec<ByteString>),
+    /// It has a message with QoS 1.
+    PublishAck(NonZeroU16, PublishAckReason),
     /// The second half of QoS 2, whose first half never got an answer.
     PublishRelease(NonZeroU16),
-    /// An acknowledgement of something that was not sent.
+    /// A part of QoS 2 for something that was not sent.
     Unasked,
     /// It wants to know whether we are there.
     Ping,
@@ -100,7 +114,8 @@ impl Codec {
                 .decode(inbox)
                 .map_err(|error| violation(&error))?
                 .map(|(packet, length)| from_v3(packet, length)),
-            Format::V5(codec) => codec
+            Format::V5(v5) => v5
+                .codec
                 .decode(inbox)
                 .map_err(|error| violation(&error))?
                 .map(|(packet, _)| from_v5(packet)),
@@ -150,19 +165,18 @@ fn from_v3(packet: v3::Packet, length: u32) -> Result<Packet, Violation> {
             topic_filters,
         } => {
             check::strings(topic_filters.iter().map(|(filter, _)| filter))?;
-            Packet::Subscribe(packet_id, topic_filters.len())
+            Packet::Subscribe(packet_id, topic_filters)
         }
         V3::Unsubscribe {
             packet_id,
             topic_filters,
         } => {
             check::strings(&topic_filters)?;
-            Packet::Unsubscribe(packet_id, topic_filters.len())
+            Packet::Unsubscribe(packet_id, topic_filters)
         }
         V3::PublishRelease { packet_id } => Packet::PublishRelease(packet_id),
-        V3::PublishAck { .. } | V3::PublishReceived { .. } | V3::PublishComplete { .. } => {
-            Packet::Unasked
-        }
+        V3::PublishAck { packet_id } => Packet::PublishAck(packet_id, PublishAckReason::Success),
+        V3::PublishReceived { .. } | V3::PublishComplete { .. } => Packet::Unasked,
         V3::PingRequest | V3::Disconnect if length > 0 => return Err(EMPTY_BODY),
         V3::PingRequest => Packet::Ping,
         V3::Disconnect => Packet::Disconnect,
@@ -184,15 +198,22 @@ fn from_v5(packet: v5::Packet) -> Result<Packet, Violation> {
         V5::Subscribe(subscribe) => {
             check::strings(subscribe.topic_filters.iter().map(|(filter, _)| filter))?;
             check::user_properties(&subscribe.user_properties)?;
-            Packet::Subscribe(subscribe.packet_id, subscribe.topic_filters.len())
+            let filters = subscribe.topic_filters.into_iter();
+            let filters = filters.map(|(filter, options)| (filter, options.qos));
+            Packet::Subscribe(subscribe.packet_id, filters.collect())
         }
         V5::Unsubscribe(unsubscribe) => {
             check::strings(&unsubscribe.topic_filters)?;
             check::user_properties(&unsubscribe.user_properties)?;
-            Packet::Unsubscribe(unsubscribe.packet_id, unsubscribe.topic_filters.len())
+            Packet::Unsubscribe(unsubscribe.packet_id, unsubscribe.topic_filters)
         }
         V5::PublishRelease(release) => Packet::PublishRelease(release.packet_id),
-        V5::PublishAck(_) | V5::PublishReceived(_) | V5::PublishComplete(_) => Packet::Unasked,
+        V5::PublishAck(ack) => {
+            check::strings(&ack.reason_string)?;
+            check::user_properties(&ack.properties)?;
+            Packet::PublishAck(ack.packet_id, ack.reason_code)
+        }
+        V5::PublishReceived(_) | V5::PublishComplete(_) => Packet::Unasked,
         V5::PingRequest => Packet::Ping,
         V5::Disconnect(_) => Packet::Disconnect,
         V5::Connect(_) => return Err(SECOND_CONNECT),

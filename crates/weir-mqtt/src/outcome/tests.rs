@@ -82,6 +82,8 @@ fn messages() {
         (Reason::DownstreamUnavailable, 503, false, 0x89),
         (Reason::ShuttingDown, 503, false, 0x8b),
         (Reason::Internal, 500, false, 0x80),
+        (Reason::EventStoreFull, 503, false, 0x97),
+        (Reason::Unsettled, 500, false, 0x80),
     ];
     for (reason, status, terminal, code) in rows {
         assert_eq!(reason.status(), status, "{reason:?}");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::SOON;
@@ -123,6 +123,39 @@ pub(super) fn publish_with(
     packet(first, &body)
 }
 
+/// A SUBSCRIBE for filters, each with its quality.
+pub(super) fn subscribe(version: u8, packet_id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
+    let filters = filters.iter().flat_map(|(filter, qos)| {
+        let mut entry = field(filter);
+        entry.push(*qos);
+        entry
+    });
+    packet(0x82, &with_id(version, packet_id, filters))
+}
+
+pub(super) fn unsubscribe(version: u8, packet_id: u16, filters: &[&str]) -> Vec<u8> {
+    let filters = filters.iter().flat_map(field);
+    packet(0xa2, &with_id(version, packet_id, filters))
+}
+
+/// A packet id, no properties, and what follows.
+fn with_id(version: u8, packet_id: u16, rest: impl IntoIterator<Item = u8>) -> Vec<u8> {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    body.extend((version == 5).then_some(0));
+    body.extend(rest);
+    body
+}
+
+pub(super) fn suback(version: u8, packet_id: u16, codes: &[u8]) -> Vec<u8> {
+    packet(0x90, &with_id(version, packet_id, codes.iter().copied()))
+}
+
+/// UNSUBACK; only version 5 has codes.
+pub(super) fn unsuback(version: u8, packet_id: u16, codes: &[u8]) -> Vec<u8> {
+    let codes = if version == 5 { codes } else { &[] };
+    packet(0xb0, &with_id(version, packet_id, codes.iter().copied()))
+}
+
 pub(super) const PINGREQ: [u8; 2] = [0xc0, 0];
 pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
 
@@ -132,35 +165,52 @@ pub(super) fn puback(packet_id: u16) -> [u8; 4] {
 }
 
 /// A device's end of a connection.
-pub(super) struct Client {
-    pub(super) stream: TcpStream,
+pub(super) struct Client<S = TcpStream> {
+    pub(super) stream: S,
 }
 
 impl Client {
     pub(super) async fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        // What is sent has to go out at once, whether or not what came before was answered.
+        stream.set_nodelay(true).unwrap();
         Self { stream }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
     /// The next packet, as it is.
     pub(super) async fn packet(&mut self) -> Vec<u8> {
-        let mut header = [0; 2];
         let read = async {
-            self.stream.read_exact(&mut header).await?;
-            // All that is received here is short.
-            let mut body = vec![0; header[1].into()];
-            self.stream.read_exact(&mut body).await?;
-            std::io::Result::Ok(body)
+            let mut packet = vec![self.stream.read_u8().await?];
+            let mut length = 0;
+            for shift in [0, 7, 14, 21] {
+                let byte = self.stream.read_u8().await?;
+                packet.push(byte);
+                length |= usize::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            let header = packet.len();
+            packet.resize(header + length, 0);
+            self.stream.read_exact(&mut packet[header..]).await?;
+            std::io::Result::Ok(packet)
         };
-        let body = tokio::time::timeout(SOON, read).await;
-        let body = body
+        let packet = tokio::time::timeout(SOON, read).await;
+        packet
             .expect("nothing came in time")
-            .expect("connection closed");
-        [&header[..], &body].concat()
+            .expect("connection closed")
+    }
+
+    /// Subscribes, which has to be granted.
+    pub(super) async fn subscribe(&mut self, version: u8, filter: &str, qos: u8) {
+        self.send(&subscribe(version, 1, &[(filter, qos)])).await;
+        self.expect(&suback(version, 1, &[qos])).await;
     }
 
     pub(super) async fn expect(&mut self, bytes: &[u8]) {

@@ -190,7 +190,12 @@ impl Registry for FakeRegistry {
                 self.gate.acquire().await.unwrap().forget();
             }
             self.decide(device.as_str(), gateway.map(DeviceId::as_str))?;
-            let assertion = Cached::new(Assertion::default());
+            let gateways = ["gw-1"].into_iter();
+            let via = gateways.filter(|gateway| Self::may_act(device.as_str(), gateway));
+            let assertion = Cached::new(Assertion {
+                via: via.map(str::to_owned).collect(),
+                ..Assertion::default()
+            });
             let mut assertions = self.assertions.lock().unwrap();
             assertions.push((device.to_string(), assertion.clone()));
             Ok(assertion)

@@ -1,6 +1,7 @@
 //! Connections against a registry and a back end that do what a test tells them.
 
 mod client;
+mod command;
 mod connect;
 mod cost;
 mod end;
@@ -8,6 +9,8 @@ mod fakes;
 mod independent;
 mod mutation;
 mod publish;
+mod response;
+mod subscribe;
 mod violation;
 
 use std::time::{Duration, Instant};
@@ -34,6 +37,7 @@ const ARRIVED: Arrival = Arrival {
 /// An adapter on a free port with everything behind it.
 struct Gateway {
     address: std::net::SocketAddr,
+    pipeline: Pipeline,
     registry: std::sync::Arc<FakeRegistry>,
     back: Back,
     metrics: Metrics,
@@ -63,13 +67,16 @@ impl Gateway {
     async fn with(config: MqttConfig, connections: usize) -> Self {
         let (pipeline, registry, back, metrics) = pipeline();
         let config = MqttConfig { port: 0, ..config };
-        let adapter = Adapter::build(config, None, pipeline).await.unwrap();
+        let adapter = Adapter::build(config, None, pipeline.clone())
+            .await
+            .unwrap();
         let address = adapter.local_addr();
         let stop = CancellationToken::new();
         let budget = ConnectionBudget::new(connections);
         let served = tokio::spawn(adapter.run(budget, stop.clone(), SOON));
         Self {
             address,
+            pipeline,
             registry,
             back,
             metrics,

@@ -3,9 +3,14 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 use weir_core::Reason;
+use weir_core::command::Commands;
 
 use super::ARRIVED;
-use super::client::{Connect, PINGREQ, PINGRESP, connect, field, packet, puback, publish_with};
+use super::client::{
+    Connect, PINGREQ, PINGRESP, connect, field, packet, puback, publish_with, subscribe,
+    unsubscribe,
+};
+use super::command::{ask, one_way, request};
 use super::*;
 use crate::session::{self, Shared};
 
@@ -59,6 +64,17 @@ fn packets(version: u8) -> Vec<Vec<u8>> {
             &[&[0, 6], none, &field("command///req/#"), &[1]].concat(),
         ),
         packet(0xa2, &[&[0, 7], none, &field("error///#")].concat()),
+        subscribe(
+            version,
+            8,
+            &[("c///q/#", 1), ("c//+/q/#", 0), ("c//edge-1/q/#", 2)],
+        ),
+        subscribe(version, 9, &[("c/acme//q/#", 0)]),
+        unsubscribe(version, 10, &["c///q/#", "command//+/req/#"]),
+        publish(0x32, "command///res/0014r/200/?content-type=a", 11, "done"),
+        publish(0x30, "c//edge-1/s/0014r/503", 0, ""),
+        packet(0x40, &[0, 1]),
+        packet(0x40, if is_v5 { &[0, 1, 0x99, 0] } else { &[0, 2] }),
         packet(0x62, &[0, 4]),
         packet(0x40, &[0, 4]),
         packet(0xf0, &[0x18, 5, 0x15, 0, 2, b'a', b'b']),
@@ -115,10 +131,24 @@ fn mutate(stream: &mut Vec<u8>, random: &mut Random) {
 }
 
 /// Sends `stream` in pieces and closes; returns what came back.
-async fn exchange(mut client: DuplexStream, stream: &[u8], piece: usize) -> Vec<u8> {
+async fn exchange(
+    mut client: DuplexStream,
+    stream: &[u8],
+    piece: usize,
+    commands: &Commands,
+) -> Vec<u8> {
     let (mut reader, mut writer) = tokio::io::split(&mut client);
     let write = async {
-        for piece in stream.chunks(piece) {
+        for (number, piece) in stream.chunks(piece).enumerate() {
+            if number % 16 == 0 {
+                let name = ["on", "a/b", "#"][number / 16 % 3];
+                let reply_to = if number % 32 == 0 {
+                    one_way()
+                } else {
+                    request()
+                };
+                drop(ask(commands, "4711", name, reply_to).await);
+            }
             // The other side may have closed already.
             if writer.write_all(piece).await.is_err() {
                 break;
@@ -139,7 +169,10 @@ async fn serve(stream: DuplexStream, shared: std::sync::Arc<Shared>) {
 /// Whether `answers` is a row of whole packets that a server may send.
 fn is_well_formed(mut answers: &[u8]) -> bool {
     while let [kind, length, rest @ ..] = answers {
-        let known = matches!(kind, 0x20 | 0x40 | 0x70 | 0x90 | 0xb0 | 0xd0 | 0xe0);
+        let known = matches!(
+            kind,
+            0x20 | 0x30 | 0x32 | 0x40 | 0x70 | 0x90 | 0xb0 | 0xd0 | 0xe0
+        );
         let Some(rest) = rest.get(usize::from(*length)..) else {
             return false;
         };
@@ -155,6 +188,7 @@ fn is_well_formed(mut answers: &[u8]) -> bool {
 async fn broken_streams_break_nothing() {
     let (pipeline, _registry, back, _metrics) = pipeline();
     back.always(Err(Reason::NoConsumer));
+    let commands = pipeline.commands().clone();
     let config = MqttConfig::default();
     let shared = std::sync::Arc::new(Shared { config, pipeline });
     let (mut witness, theirs) = duplex(1024);
@@ -172,7 +206,8 @@ async fn broken_streams_break_nothing() {
         for piece in [stream.len().max(1), 1] {
             let (ours, theirs) = duplex(piece.max(16));
             let handler = tokio::spawn(serve(theirs, shared.clone()));
-            let answer = tokio::time::timeout(SOON, exchange(ours, &stream, piece)).await;
+            let answer =
+                tokio::time::timeout(SOON, exchange(ours, &stream, piece, &commands)).await;
             let answer = answer.unwrap_or_else(|_| panic!("stream {number} hangs: {stream:02x?}"));
             let ended = tokio::time::timeout(SOON, handler).await;
             ended

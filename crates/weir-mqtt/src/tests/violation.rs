@@ -118,40 +118,6 @@ async fn the_largest_packet_and_payload_pass() {
 }
 
 #[tokio::test]
-async fn subscriptions_are_not_granted() {
-    let gateway = Gateway::start().await;
-    let mut v3 = gateway.connected(4).await;
-    let two = [
-        &[0, 5][..],
-        &field("command///req/#"),
-        &[1],
-        &field("x"),
-        &[0],
-    ]
-    .concat();
-    v3.send(&packet(0x82, &two)).await;
-    v3.expect(&[0x90, 4, 0, 5, 0x80, 0x80]).await;
-    v3.send(&packet(0xa2, &[&[0, 6][..], &field("x")].concat()))
-        .await;
-    v3.expect(&[0xb0, 2, 0, 6]).await;
-
-    let mut v5 = gateway.connected(5).await;
-    let two = [
-        &[0, 5, 0][..],
-        &field("command///req/#"),
-        &[1],
-        &field("x"),
-        &[0],
-    ]
-    .concat();
-    v5.send(&packet(0x82, &two)).await;
-    v5.expect(&[0x90, 5, 0, 5, 0, 0x80, 0x80]).await;
-    v5.send(&packet(0xa2, &[&[0, 6, 0][..], &field("x")].concat()))
-        .await;
-    v5.expect(&[0xb0, 4, 0, 6, 0, 0x80]).await;
-}
-
-#[tokio::test]
 async fn acknowledgements_of_nothing_are_ignored_and_pubrel_is_completed() {
     let gateway = Gateway::start().await;
     for version in [4, 5] {

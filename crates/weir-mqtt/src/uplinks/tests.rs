@@ -40,6 +40,9 @@ fn which_quality_goes_with_which_endpoint() {
         ("e", AtMostOnce, Some(400)),
         ("e", AtLeastOnce, None),
         ("e", ExactlyOnce, Some(400)),
+        ("c///s/0014r/200", AtMostOnce, None),
+        ("c///s/0014r/200", AtLeastOnce, None),
+        ("c///s/0014r/200", ExactlyOnce, Some(400)),
         ("x", AtMostOnce, Some(404)),
         ("x", ExactlyOnce, Some(404)),
         // The topic is looked at first.

@@ -1,0 +1,116 @@
+//! The grammar of subscriptions, and of the topics that commands come by (device contract §3.9).
+//!
+//! ```text
+//! filter   = endpoint "/" [ tenant ] "/" [ device | "+" ] "/" request "/#"
+//! topic    = endpoint "/" [ tenant ] "/" [ device ] "/" request "/" [ request-id ] "/" name
+//! endpoint = "command" | "c"
+//! request  = "req" | "q"
+//! ```
+//!
+//! A topic has what its filter has, in the same spelling. A name with slashes makes more segments.
+
+use std::borrow::Cow;
+
+use weir_core::command::{CommandDelivery, CommandTarget};
+use weir_core::{DeviceId, Reason, Rule, TenantId};
+
+/// The longest string the protocol has, bytes (MQTT 3.1.1 §1.5.3).
+const LONGEST: usize = 65_535;
+
+/// A filter by which commands can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    /// Whose commands.
+    pub(super) target: CommandTarget,
+    pub(super) form: Form,
+}
+
+/// How a filter is spelt, and so the topics of its commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    endpoint: &'static str,
+    names_tenant: bool,
+    names_device: bool,
+    request: &'static str,
+}
+
+impl Filter {
+    /// Reads a filter; `None` if the device `own` of `own_tenant` can have no commands by it.
+    pub(super) fn parse(text: &str, own_tenant: &TenantId, own: &DeviceId) -> Option<Self> {
+        let mut segments = text.split('/');
+        let endpoint = match segments.next()? {
+            "command" => "command",
+            "c" => "c",
+            _ => return None,
+        };
+        let tenant = segments.next()?;
+        let device = segments.next()?;
+        let request = match segments.next()? {
+            "req" => "req",
+            "q" => "q",
+            _ => return None,
+        };
+        let is_whole = segments.next() == Some("#") && segments.next().is_none();
+        let is_own_tenant = tenant.is_empty() || tenant == own_tenant.as_str();
+        if !is_whole || !is_own_tenant {
+            return None;
+        }
+        let target = match device {
+            "" => CommandTarget::Own,
+            "+" => CommandTarget::All,
+            named if named == own.as_str() => CommandTarget::Own,
+            // [MQTT-4.7.1-2, -3]
+            wild if wild.contains(['+', '#']) => return None,
+            other => CommandTarget::Device(other.into()),
+        };
+        let form = Form {
+            endpoint,
+            names_tenant: !tenant.is_empty(),
+            names_device: !matches!(device, "" | "+"),
+            request,
+        };
+        Some(Self { target, form })
+    }
+
+    /// The device under which the claim is made. Of the filters with the same one only the latest
+    /// is in force.
+    pub(super) fn key<'a>(&'a self, own: &'a DeviceId) -> &'a DeviceId {
+        match &self.target {
+            CommandTarget::Own | CommandTarget::All => own,
+            CommandTarget::Device(device) => device,
+        }
+    }
+}
+
+impl Form {
+    /// The topic of a command.
+    ///
+    /// # Errors
+    /// If there is none: a name may hold what a topic may not [MQTT-3.3.2-2].
+    pub(super) fn topic(self, delivery: &CommandDelivery) -> Result<String, Reason> {
+        let command = delivery.command();
+        let tenant = if self.names_tenant {
+            command.tenant.as_str()
+        } else {
+            ""
+        };
+        // A gateway is told whom a command is for.
+        let device = if self.names_device || delivery.gateway().is_some() {
+            command.device.as_str()
+        } else {
+            ""
+        };
+        let request_id = delivery.request_id().unwrap_or_default();
+        let (endpoint, request) = (self.endpoint, self.request);
+        let name = &command.name;
+        let topic = format!("{endpoint}/{tenant}/{device}/{request}/{request_id}/{name}");
+        if topic.len() > LONGEST || topic.contains(['+', '#', '\0']) {
+            let text = Cow::Borrowed("the command's name cannot be part of a topic");
+            return Err(Reason::BadRequest(Rule::Address, text));
+        }
+        Ok(topic)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use super::*;
+
+/// What device `gw-1` of tenant `acme` can have by a filter.
+fn target(text: &str) -> Option<CommandTarget> {
+    let (tenant, own) = (TenantId::from("acme"), DeviceId::from("gw-1"));
+    Filter::parse(text, &tenant, &own).map(|filter| filter.target)
+}
+
+#[test]
+fn every_form_of_a_filter_in_every_spelling() {
+    let rows = [
+        ("//", CommandTarget::Own),
+        ("/acme/", CommandTarget::Own),
+        ("//gw-1", CommandTarget::Own),
+        ("/acme/gw-1", CommandTarget::Own),
+        ("//+", CommandTarget::All),
+        ("/acme/+", CommandTarget::All),
+        ("//edge-1", CommandTarget::Device("edge-1".into())),
+        ("/acme/edge-1", CommandTarget::Device("edge-1".into())),
+    ];
+    for (address, expected) in rows {
+        for endpoint in ["command", "c"] {
+            for request in ["req", "q"] {
+                let text = format!("{endpoint}{address}/{request}/#");
+                assert_eq!(target(&text), Some(expected.clone()), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_else_is_no_filter_for_commands() {
+    for text in [
+        "",
+        "#",
+        "+",
+        "command",
+        "command/#",
+        "command/req/#",
+        "command//req/#",
+        "command///req",
+        "command///req/",
+        "command///req/+",
+        "command///req/#/",
+        "command///req/#/x",
+        "command///req//#",
+        "command////req/#",
+        "command///res/#",
+        "command///s/#",
+        "command///request/#",
+        "command///+/#",
+        "command/other//req/#",
+        "command/ACME//req/#",
+        "command/+//req/#",
+        "command/+/gw-1/req/#",
+        "command//#/req/#",
+        "command//a+/req/#",
+        "command//a#/req/#",
+        "Command///req/#",
+        "control///req/#",
+        "+///req/#",
+        "/command///req/#",
+        "$share/group/command///req/#",
+        "telemetry",
+        // Subscriptions for errors are not to be had yet.
+        "error///#",
+        "e//+/#",
+    ] {
+        assert_eq!(target(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_gateways_own_commands_and_those_of_all_its_devices_are_one_claim() {
+    let (tenant, own) = (TenantId::from("acme"), DeviceId::from("gw-1"));
+    let key = |text| {
+        let filter = Filter::parse(text, &tenant, &own).unwrap();
+        filter.key(&own).clone()
+    };
+    for text in ["c///q/#", "c//+/q/#", "command/acme/gw-1/req/#"] {
+        assert_eq!(key(text), own, "{text}");
+    }
+    assert_eq!(key("c//edge-1/q/#"), DeviceId::from("edge-1"));
+}
