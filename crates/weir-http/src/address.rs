@@ -1,4 +1,5 @@
-//! The path grammar: `/<endpoint>[/<tenant>][/<device>][/…]`, from the raw path.
+//! The path grammar: `/<endpoint>[/<tenant>][/<device>][/…]`, from the raw path. Where responses to
+//! commands go it is `/command/res/<tenant>/<device>/<request id>[/…]`, or `/command/res/<request id>`.
 //!
 //! An empty inner segment names nothing, empty segments at the end count for nothing, and segments
 //! behind the device are tolerated (contract §1.2). Dot segments are not resolved: clients do that
@@ -11,14 +12,19 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use weir_core::{Endpoint, Reason, Rule, Target};
 
+const COMMAND: &str = "command";
+const RESPONSE: &str = "res";
+
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) endpoint: Endpoint,
     /// The device that the path names, as far as it does.
     pub(crate) target: Target,
-    /// Whether the path ends with the endpoint: a device's address for its own data.
+    /// Whether the path names no device: a device's address for its own data.
     pub(crate) is_own: bool,
+    /// Of a response: the command it answers, if the path is long enough to say so.
+    pub(crate) request_id: Option<ByteString>,
 }
 
 impl Address {
@@ -33,23 +39,38 @@ impl Address {
             .try_for_each(|segment| decode(segment).map(drop))?;
         let path = path.trim_end_matches('/');
         // Doubled slashes before an own address are harmless: there is nothing to split.
-        if let Some(endpoint) = endpoint(&decode(path.trim_start_matches('/'))?) {
+        if let Some((endpoint, request_id)) = own(path.trim_start_matches('/'))? {
             return Ok(Self {
                 endpoint,
                 target: Target::default(),
                 is_own: true,
+                request_id,
             });
         }
         let mut segments = path.split('/').map(decode);
-        let first = segments.next().transpose()?.unwrap_or_default();
-        let mut name = || segments.next().transpose().map(filled);
+        let mut segment = || segments.next().transpose();
+        let first = segment()?.unwrap_or_default();
+        let endpoint = if first == COMMAND {
+            let is_response = segment()?.is_some_and(|second| second == RESPONSE);
+            is_response.then_some(Endpoint::CommandResponse)
+        } else {
+            endpoint(&first)
+        };
+        let endpoint = endpoint.ok_or(Reason::NoSuchEndpoint)?;
+        let target = Target {
+            tenant: filled(segment()?),
+            device: filled(segment()?),
+        };
+        let request_id = if endpoint == Endpoint::CommandResponse {
+            segment()?.map(|id| ByteString::from(&*id))
+        } else {
+            None
+        };
         Ok(Self {
-            endpoint: endpoint(&first).ok_or(Reason::NoSuchEndpoint)?,
-            target: Target {
-                tenant: name()?,
-                device: name()?,
-            },
+            endpoint,
+            target,
             is_own: false,
+            request_id,
         })
     }
 
@@ -59,9 +80,13 @@ impl Address {
         *method == Method::PUT || (self.is_own && *method == Method::POST)
     }
 
-    /// The upload method of this address, as CORS names it.
+    /// The upload method of this address, as CORS names it (contract §2.10).
     pub(crate) fn method(&self) -> &'static str {
-        if self.is_own { "POST" } else { "PUT" }
+        match (self.endpoint, self.is_own) {
+            (Endpoint::CommandResponse, _) => "PUT, POST",
+            (Endpoint::Event | Endpoint::Telemetry, true) => "POST",
+            (Endpoint::Event | Endpoint::Telemetry, false) => "PUT",
+        }
     }
 
     /// All methods of this address, as `Allow` names them.
@@ -74,8 +99,22 @@ impl Address {
     }
 }
 
+/// The endpoint of a device's own address; for its responses also the request id.
+fn own(path: &str) -> Result<Option<(Endpoint, Option<ByteString>)>, Reason> {
+    let mut segments = path.split('/').map(decode);
+    let mut segment = || segments.next().transpose();
+    let own = match (segment()?, segment()?, segment()?, segment()?) {
+        (Some(first), None, None, None) => endpoint(&first).map(|endpoint| (endpoint, None)),
+        (Some(first), Some(second), Some(id), None) if first == COMMAND && second == RESPONSE => {
+            Some((Endpoint::CommandResponse, Some(ByteString::from(&*id))))
+        }
+        _ => None,
+    };
+    Ok(own)
+}
+
 fn endpoint(name: &str) -> Option<Endpoint> {
-    let mut all = Endpoint::ALL.into_iter();
+    let mut all = Endpoint::UPLOADS.into_iter();
     all.find(|endpoint| endpoint.as_str() == name)
 }
 
@@ -160,6 +199,40 @@ mod tests {
     }
 
     #[test]
+    fn a_responses_path_names_a_request_too() {
+        /// Tenant and device, none for an own address; the request id.
+        type Parts<'a> = (Option<(&'a str, &'a str)>, Option<&'a str>);
+        let named = |tenant, device| Some((tenant, device));
+        let cases: [(&str, Parts<'_>); 12] = [
+            ("/command/res/1", (None, Some("1"))),
+            ("/command/res/1/", (None, Some("1"))),
+            ("//command/res/1", (None, Some("1"))),
+            ("/command/%72es/1%2b+", (None, Some("1+ "))),
+            ("/command/res", (named("", ""), None)),
+            ("/command/res/acme/4711", (named("acme", "4711"), None)),
+            ("/command/res/acme/4711/", (named("acme", "4711"), None)),
+            (
+                "/command/res/acme/4711/1",
+                (named("acme", "4711"), Some("1")),
+            ),
+            ("/command/res//4711/1/2", (named("", "4711"), Some("1"))),
+            ("/command/res//4711//1", (named("", "4711"), Some(""))),
+            ("/command/res/acme//1", (named("acme", ""), Some("1"))),
+            ("/command/res//1", (named("", "1"), None)),
+        ];
+        for (path, (named, request_id)) in cases {
+            let address = Address::parse(path).unwrap();
+            assert_eq!(address.endpoint, Endpoint::CommandResponse, "{path}");
+            assert_eq!(address.is_own, named.is_none(), "{path}");
+            let Target { tenant, device } = &address.target;
+            let (tenant, device) = (tenant.as_deref(), device.as_deref());
+            let told = (tenant.unwrap_or_default(), device.unwrap_or_default());
+            assert_eq!(told, named.unwrap_or_default(), "{path}");
+            assert_eq!(address.request_id.as_deref(), request_id, "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_not_served_is_not_found() {
         let paths = [
             "",
@@ -170,8 +243,12 @@ mod tests {
             "/e",
             "/Telemetry",
             "/telemetryx/acme/4711",
-            "/command/res/1",
+            "/command",
+            "/command/req/1",
+            "/command_response/acme/4711/1",
+            "/response",
             "//telemetry/acme/4711",
+            "//command/res/acme/4711/1",
             "/x/../telemetry",
             "telemetry",
         ];

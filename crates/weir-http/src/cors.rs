@@ -15,16 +15,24 @@ const EXPOSED: HeaderValue = HeaderValue::from_static("hono-command, hono-cmd-re
 /// Adds what a page of another origin needs to be shown an answer.
 ///
 /// The allowed origin is sent as configured; the browser compares it with the page's.
-pub(crate) fn share(request: &HeaderMap, answer: &mut HeaderMap, allowed: &HeaderValue) {
+pub(crate) fn share(
+    request: &HeaderMap,
+    address: &Address,
+    answer: &mut HeaderMap,
+    allowed: &HeaderValue,
+) {
     if request.contains_key(ORIGIN) {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
-        answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        if address.endpoint != Endpoint::CommandResponse {
+            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        }
     }
 }
 
 /// Adds what a page of another origin may send to `address`.
 pub(crate) fn preflight(address: &Address, answer: &mut HeaderMap, allowed: &HeaderValue) {
     let headers = match address.endpoint {
+        Endpoint::CommandResponse => "hono-cmd-status, Authorization, Content-Type",
         Endpoint::Event => "hono-ttd, Authorization, Content-Type",
         Endpoint::Telemetry => "QoS-Level, hono-ttd, Authorization, Content-Type",
     };

@@ -1,4 +1,5 @@
-//! The HTTP/1.1 device adapter: one upload per request, answered when its outcome is known.
+//! The HTTP/1.1 device adapter: one upload or command response per request, answered when its outcome
+//! is known, with a command if the device waits for one.
 //!
 //! * [`Adapter`] binds ([`Adapter::build`]) as [`HttpConfig`] says and serves ([`Adapter::run`]).
 //! * `listener` drives one connection with hyper: deadlines, stop, polite close.
@@ -6,6 +7,8 @@
 //!   [`Received`](weir_core::Received) and on to its [`Outcome`](weir_core::Outcome). It leans on
 //!   `address` (path → endpoint and target), `credentials` (`Authorization` → credentials), `body`
 //!   (bounded reading) and `cors`.
+//! * `command` writes a command into an answer, and reads what a device responds to one; `handover`
+//!   knows when a command counts as accepted.
 //! * `outcome` is the table from outcome to status, headers and body.
 //!
 //! Paths are taken raw: `/telemetry//4711` names a device and no tenant, so no router that
@@ -18,9 +21,11 @@
 
 mod address;
 mod body;
+mod command;
 mod config;
 mod cors;
 mod credentials;
+mod handover;
 mod listener;
 mod outcome;
 mod request;

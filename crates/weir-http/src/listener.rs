@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use weir_listener::{Connection, Stream};
 
-use crate::request::Front;
+use crate::handover::Unconfirmed;
+use crate::request::{Front, Link};
 
 /// Bytes of a request's head, and of what is read ahead on a connection.
 const READ_BUFFER: usize = 16 * 1024;
@@ -33,7 +34,12 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
         stop,
         tls,
     } = connection;
-    let tls = tls.map(Arc::new);
+    let unconfirmed = Unconfirmed::default();
+    let link = Arc::new(Link {
+        tls,
+        stop: stop.clone(),
+        unconfirmed: unconfirmed.clone(),
+    });
     let is_served = permit.is_some();
     let patience = if is_served {
         front.patience
@@ -41,22 +47,26 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
         front.patience.min(REFUSAL_TIME)
     };
     let service = service_fn(move |request| {
-        let (front, tls) = (front.clone(), tls.clone());
+        let (front, link) = (front.clone(), link.clone());
         async move {
             Ok::<_, Infallible>(if is_served {
-                front.answer(request, tls.as_deref()).await
+                front.answer(request, &link).await
             } else {
                 front.overloaded()
             })
         }
     });
+    let stream = PeerStream::new(stream, patience, unconfirmed);
     // The time for a head starts when the one before is answered, so it bounds idleness too.
+    // A peer that closes its side is gone, as for Hono: it could not be told from one that has left, which
+    // is not to be given commands.
     let served = http1::Builder::new()
+        .half_close(false)
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
         .max_buf_size(READ_BUFFER)
         .keep_alive(is_served)
-        .serve_connection(TokioIo::new(PeerStream::new(stream, patience)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
@@ -79,6 +89,8 @@ struct PeerStream {
     stalled: Option<Pin<Box<Sleep>>>,
     /// Set when our side is being closed.
     linger: Option<Linger>,
+    /// The commands that count as accepted with the next flush.
+    unconfirmed: Unconfirmed,
 }
 
 #[derive(Debug)]
@@ -90,12 +102,13 @@ struct Linger {
 }
 
 impl PeerStream {
-    fn new(stream: Stream, patience: Duration) -> Self {
+    fn new(stream: Stream, patience: Duration, unconfirmed: Unconfirmed) -> Self {
         Self {
             stream,
             patience,
             stalled: None,
             linger: None,
+            unconfirmed,
         }
     }
 
@@ -153,7 +166,11 @@ impl AsyncWrite for PeerStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS holds back what the socket has no room for.
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        self.bound(polled, cx)
+        let flushed = self.bound(polled, cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.unconfirmed.flushed();
+        }
+        flushed
     }
 
     /// Closes our side, then reads and forgets what is still on its way here: closing at once would

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use weir_core::{CredentialFault, Outcome, Reason, RejectCondition, Rule};
+
+use crate::handover::AnswerBody;
 
 /// Seconds after which a device may try a refused upload again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
@@ -21,7 +22,9 @@ const UNAVAILABLE: &str = "temporarily unavailable";
 pub(crate) enum Phase {
     /// While finding out who sends it; the status is told as it is.
     Authentication,
-    /// After that; whatever is not the device's fault may be tried again soon.
+    /// A response to a command; the same (contract §2.8).
+    Response,
+    /// An upload; whatever is not the device's fault may be tried again soon.
     Upload,
 }
 
@@ -95,18 +98,22 @@ impl Answer {
             | Reason::OutcomeTimeout
             | Reason::Rejected(RejectCondition::ResourceLimitExceeded, _)
             | Reason::Released => (Code::SERVICE_UNAVAILABLE, told().into()),
-            Reason::Internal | Reason::Rejected(RejectCondition::InternalError, _)
-                if phase == Phase::Authentication =>
+            Reason::Internal
+            | Reason::Rejected(RejectCondition::InternalError, _)
+            | Reason::Unsettled
+                if phase != Phase::Upload =>
             {
                 (Code::INTERNAL_SERVER_ERROR, told().into())
             }
             Reason::DownstreamUnavailable
+            | Reason::EventStoreFull
             | Reason::InstanceConnectionsExceeded
             | Reason::Internal
             | Reason::NotAnnounced
             | Reason::RegistryUnavailable
             | Reason::Rejected(RejectCondition::InternalError, _)
-            | Reason::ShuttingDown => (Code::SERVICE_UNAVAILABLE, UNAVAILABLE.into()),
+            | Reason::ShuttingDown
+            | Reason::Unsettled => (Code::SERVICE_UNAVAILABLE, UNAVAILABLE.into()),
         };
         // Something that was verified and failed is not to be tried again (contract §2.4).
         let challenges = matches!(
@@ -173,7 +180,7 @@ impl Answer {
     }
 
     /// Writes the answer; `challenges` are the values to send if it has them.
-    pub(crate) fn into_response(self, challenges: &[HeaderValue]) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self, challenges: &[HeaderValue]) -> Response<AnswerBody> {
         let (content_type, body) = match self.content {
             Content::Empty => (None, Bytes::new()),
             Content::Error(text) => {
@@ -182,7 +189,7 @@ impl Answer {
             }
             Content::Page(page) => (Some("text/html; charset=utf-8"), page.into()),
         };
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(AnswerBody::new(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if let Some(content_type) = content_type {
@@ -294,6 +301,8 @@ mod tests {
             ),
             (Reason::OutcomeTimeout, 503, Some(late)),
             (Reason::DownstreamUnavailable, 503, later),
+            (Reason::EventStoreFull, 503, later),
+            (Reason::Unsettled, 503, later),
             (Reason::InstanceConnectionsExceeded, 503, later),
             (Reason::Internal, 503, later),
             (Reason::ShuttingDown, 503, later),
@@ -319,13 +328,15 @@ mod tests {
     }
 
     #[test]
-    fn authentication_tells_its_status_as_it_is() {
-        for (reason, status, _) in matrix() {
-            let answer = Answer::refusal(&reason, Phase::Authentication);
-            assert!(!answer.retry, "{reason:?}");
-            let internal = reason.status() == 500;
-            let expected = if internal { 500 } else { status };
-            assert_eq!(answer.status.as_u16(), expected, "{reason:?}");
+    fn authentication_and_responses_tell_their_status_as_it_is() {
+        for phase in [Phase::Authentication, Phase::Response] {
+            for (reason, status, _) in matrix() {
+                let answer = Answer::refusal(&reason, phase);
+                assert!(!answer.retry, "{reason:?}");
+                let internal = reason.status() == 500;
+                let expected = if internal { 500 } else { status };
+                assert_eq!(answer.status.as_u16(), expected, "{reason:?}");
+            }
         }
     }
 

@@ -9,20 +9,23 @@ use bytestring::ByteString;
 use http::header::{CONTENT_TYPE, EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+use weir_core::command::CommandDelivery;
+use weir_core::uplink::Waited;
 use weir_core::{
-    ClientContext, Endpoint, Outcome, Pipeline, Presented, Protocol, Qos, Reason, Received, Rule,
-    Session, Target, TenantId, TraceContext,
+    ClientContext, Endpoint, Pipeline, Presented, Protocol, Qos, Reason, Received, Rule, Session,
+    Target, TenantId, TraceContext,
 };
 use weir_listener::TlsPeer;
 
 use crate::address::Address;
 use crate::body::{Payload, PayloadError};
 use crate::config::HttpConfig;
-use crate::cors;
 use crate::credentials::Basic;
+use crate::handover::{AnswerBody, Unconfirmed};
 use crate::outcome::{Answer, Phase};
+use crate::{command, cors};
 
 const QOS_LEVEL: HeaderName = HeaderName::from_static("qos-level");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -38,20 +41,37 @@ pub(crate) struct Front {
     max_payload_size: usize,
     /// How long a peer may keep a connection waiting.
     pub(crate) patience: Duration,
+    /// Seconds that a device may wait for a command: the answer comes before somebody with the same
+    /// patience gives the connection up (contract §2.7).
+    longest_wait: i32,
     /// The values of `WWW-Authenticate`, one for each mechanism.
     challenges: [HeaderValue; 2],
     allowed_origin: HeaderValue,
 }
+
+/// What an exchange has to know of its connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) tls: Option<TlsPeer>,
+    /// Cancelled when nothing is to be waited for any longer.
+    pub(crate) stop: CancellationToken,
+    pub(crate) unconfirmed: Unconfirmed,
+}
+
+/// What became of a request that was taken through its checks.
+type Taken = (Answer, Option<CommandDelivery>);
 
 impl Front {
     pub(crate) fn new(config: &HttpConfig, pipeline: Pipeline) -> Self {
         // A quoted string (RFC 9110 §5.6.4).
         let realm = config.realm.replace('\\', "\\\\").replace('"', "\\\"");
         let challenge = |mechanism| printable(&format!("{mechanism} realm=\"{realm}\""));
+        let patience = config.idle_timeout.max(1);
         Self {
             pipeline,
             max_payload_size: config.max_payload_size,
-            patience: Duration::from_secs(config.idle_timeout.max(1)),
+            patience: Duration::from_secs(patience),
+            longest_wait: i32::try_from(patience.saturating_mul(80) / 100).unwrap_or(i32::MAX),
             challenges: [challenge("Bearer"), challenge("Basic")],
             allowed_origin: printable(&config.cors_allowed_origin),
         }
@@ -61,8 +81,8 @@ impl Front {
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
-        tls: Option<&TlsPeer>,
-    ) -> Response<Full<Bytes>> {
+        link: &Link,
+    ) -> Response<AnswerBody> {
         let arrived = Instant::now();
         let (head, incoming) = request.into_parts();
         let mut payload = Payload::new(incoming);
@@ -81,19 +101,23 @@ impl Front {
             return response;
         }
         let answer = if address.accepts(&head.method) {
-            self.upload(&head, &address, &mut payload, (arrived, tls))
+            self.take(&head, &address, &mut payload, (arrived, link))
                 .await
         } else {
             Err(log(Answer::method_not_allowed(address.methods())))
         };
-        let answer = answer.unwrap_or_else(|refused| refused);
+        let (answer, command) = answer.unwrap_or_else(|refused| (refused, None));
         let mut response = self.write(answer, &head, &mut payload).await;
-        cors::share(&head.headers, response.headers_mut(), &self.allowed_origin);
+        let headers = response.headers_mut();
+        cors::share(&head.headers, &address, headers, &self.allowed_origin);
+        if let Some(delivery) = command {
+            command::carry(delivery, &link.unconfirmed, &mut response);
+        }
         response
     }
 
     /// Answers a request on a connection that is over the process's budget.
-    pub(crate) fn overloaded(&self) -> Response<Full<Bytes>> {
+    pub(crate) fn overloaded(&self) -> Response<AnswerBody> {
         let outcome =
             self.pipeline
                 .refuse(Protocol::Http, None, Reason::InstanceConnectionsExceeded);
@@ -101,40 +125,63 @@ impl Front {
         answer.into_response(&self.challenges)
     }
 
-    /// Takes an upload through its checks; the first that fails is the answer (contract §1.4, §2.6).
-    async fn upload(
+    /// Takes a message through its checks; the first that fails is the answer (contract §1.4, §2.6).
+    async fn take(
         &self,
         head: &Parts,
         address: &Address,
         payload: &mut Payload,
-        (arrived, tls): (Instant, Option<&TlsPeer>),
-    ) -> Result<Answer, Answer> {
-        let session = self.authenticate(&head.headers, tls).await?;
+        (arrived, link): (Instant, &Link),
+    ) -> Result<Taken, Answer> {
+        let session = self.authenticate(&head.headers, link.tls.as_ref()).await?;
         check_target(&session, head, address)?;
         check_expectation(&head.headers)?;
         let payload = self.payload(&session, payload).await?;
-        let qos =
-            qos(&head.headers, address.endpoint).map_err(|reason| refuse(&session, reason))?;
-        let content_type =
-            content_type(&head.headers).map_err(|reason| refuse(&session, reason))?;
-        let is_event = address.endpoint == Endpoint::Event;
-        let received = Received {
-            endpoint: address.endpoint,
-            qos,
+        let received = self.receive(head, address, payload, arrived);
+        let received = received.map_err(|reason| refuse(&session, reason))?;
+        let Waited { outcome, command } = pass_on(received, &session, &link.stop).await;
+        let phase = match address.endpoint {
+            Endpoint::CommandResponse => Phase::Response,
+            Endpoint::Event | Endpoint::Telemetry => Phase::Upload,
+        };
+        let answer = Answer::new(&outcome, phase);
+        // hyper may learn of the stop only after this.
+        let answer = match link.stop.is_cancelled() {
+            true => answer.closing(),
+            false => answer,
+        };
+        Ok((answer, command))
+    }
+
+    /// Reads what the head says of the message.
+    fn receive(
+        &self,
+        head: &Parts,
+        address: &Address,
+        payload: Bytes,
+        arrived: Instant,
+    ) -> Result<Received, Reason> {
+        let endpoint = address.endpoint;
+        let response = match endpoint {
+            Endpoint::CommandResponse => Some(command::response_head(head, address)?),
+            Endpoint::Event | Endpoint::Telemetry => None,
+        };
+        let is_event = endpoint == Endpoint::Event;
+        let ttd: Option<i32> = number(head, TTD);
+        Ok(Received {
+            endpoint,
+            response,
+            qos: qos(&head.headers, endpoint)?,
             target: address.target.clone(),
-            content_type,
+            content_type: content_type(&head.headers)?,
             payload,
             ttl: is_event.then(|| number(head, TTL)).flatten(),
-            ttd: number(head, TTD),
+            ttd: ttd.map(|seconds| seconds.min(self.longest_wait)),
             origin_address: origin_address(head),
             retain: false,
             trace: trace(&head.headers),
             arrived,
-        };
-        Ok(Answer::new(
-            &pass_on(received, &session).await,
-            Phase::Upload,
-        ))
+        })
     }
 
     /// A client certificate goes before a password, and there is no way back (contract §2.4).
@@ -189,7 +236,7 @@ impl Front {
         answer: Answer,
         head: &Parts,
         payload: &mut Payload,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         // Reading would ask a device that waits for a 100 to send what nobody wants.
         if !head.headers.contains_key(EXPECT) {
             payload.discard(self.max_payload_size).await;
@@ -210,15 +257,20 @@ impl Front {
     }
 }
 
-async fn pass_on(received: Received, session: &Arc<Session>) -> Outcome {
+async fn pass_on(received: Received, session: &Arc<Session>, stop: &CancellationToken) -> Waited {
+    let without_command = |outcome| Waited {
+        outcome,
+        command: None,
+    };
     let authenticated = match received.authenticate(session) {
         Ok(authenticated) => authenticated,
-        Err(outcome) => return outcome,
+        Err(outcome) => return without_command(outcome),
     };
-    match authenticated.admit().await {
-        Ok(admitted) => admitted.publish().await,
-        Err(outcome) => outcome,
-    }
+    let admitted = match authenticated.admit().await {
+        Ok(admitted) => admitted,
+        Err(outcome) => return without_command(outcome),
+    };
+    admitted.publish_and_wait(stop.cancelled()).await
 }
 
 /// Ends an upload that did not become a message.
@@ -240,8 +292,13 @@ fn check_target(session: &Session, head: &Parts, address: &Address) -> Result<()
         return Ok(());
     }
     let Target { tenant, device } = &address.target;
-    if device.is_none() {
-        let text = "request URI must contain device ID";
+    let is_response = address.endpoint == Endpoint::CommandResponse;
+    let is_short = is_response && (address.is_own || address.request_id.is_none());
+    if is_short || device.is_none() {
+        let text = match is_short {
+            true => "request URI must contain tenant, device and request ID",
+            false => "request URI must contain device ID",
+        };
         let reason = Reason::BadRequest(Rule::Address, text.into());
         return Err(refuse(session, reason));
     }
@@ -262,10 +319,12 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Answer> {
     }
 }
 
-/// Telemetry is sent at most once unless asked otherwise, an event always at least once.
+/// Telemetry is sent at most once unless asked otherwise, an event always at least once, and with a
+/// response there is nothing to ask for.
 fn qos(headers: &HeaderMap, endpoint: Endpoint) -> Result<Qos, Reason> {
     let level = headers.get(QOS_LEVEL).map(HeaderValue::as_bytes);
     match (endpoint, level.unwrap_or_default()) {
+        (Endpoint::CommandResponse, _) => Ok(Qos::AtLeastOnce),
         (Endpoint::Telemetry, b"" | b"0") => Ok(Qos::AtMostOnce),
         (Endpoint::Telemetry, b"1") | (Endpoint::Event, b"" | b"1") => Ok(Qos::AtLeastOnce),
         _ => {
@@ -289,7 +348,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<ByteString>, Reason> {
 }
 
 /// A number from a header or, without that header, from the query; one that is none is ignored.
-fn number<N: std::str::FromStr>(head: &Parts, name: &'static str) -> Option<N> {
+pub(crate) fn number<N: std::str::FromStr>(head: &Parts, name: &'static str) -> Option<N> {
     let text: Cow<'_, str> = match head.headers.get(name) {
         Some(header) => header.to_str().ok()?.into(),
         None => {

@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-const SEEDS: [&str; 6] = [
+const SEEDS: [&str; 7] = [
     "POST /telemetry HTTP/1.1\r\nHost: w\r\nAuthorization: Basic c2Vuc29yMUBhY21lOnB3\r\n\
      Content-Type: text/plain; charset=utf-8\r\nQoS-Level: 1\r\nContent-Length: 5\r\n\r\n12345",
     "PUT /event//4711?hono-ttl=30&hono-ttd=5 HTTP/1.1\r\nHost: w\r\nExpect: 100-continue\r\n\
@@ -40,6 +40,8 @@ const SEEDS: [&str; 6] = [
     "POST /event HTTP/1.1\r\nHost: w\r\nAuthorization: Bearer e30.e30.e30\r\n\
      traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
      tracestate: a=1\r\nContent-Length: 0\r\n\r\n",
+    "PUT /command/res//4711/103c~2f1r-1?hono-cmd-status=200 HTTP/1.1\r\nHost: w\r\n\
+     Authorization: Basic c2Vuc29yMUBhY21lOnB3\r\nContent-Length: 2\r\n\r\nok",
     "GET /nowhere HTTP/1.0\r\n\r\nPOST /event HTTP/1.1\r\nHost: w\r\n\r\n",
 ];
 

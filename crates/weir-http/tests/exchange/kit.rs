@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -20,6 +20,7 @@ use weir_core::{
     RegisteredTenant, Registry, Secrets, Tenant, TenantId,
 };
 use weir_http::{Adapter, HttpConfig};
+use weir_listener::{Tls, TlsFiles};
 use weir_metrics::Metrics;
 
 /// How long any state may take to come about.
@@ -30,6 +31,7 @@ pub(crate) struct Gateway {
     pub(crate) registry: Arc<Registered>,
     pub(crate) northbound: Arc<Consumer>,
     pub(crate) budget: ConnectionBudget,
+    pub(crate) pipeline: Pipeline,
     metrics: Metrics,
     stop: CancellationToken,
     served: JoinHandle<()>,
@@ -41,6 +43,29 @@ impl Gateway {
     }
 
     pub(crate) async fn start_with(config: HttpConfig, connections: usize) -> Self {
+        Self::build(config, None, connections).await
+    }
+
+    /// With TLS alone, under a certificate that nobody vouches for.
+    pub(crate) async fn start_with_tls() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files = TlsFiles {
+            certificate: folder.path().join("gateway.pem"),
+            key: folder.path().join("gateway.key"),
+            client_ca: None,
+        };
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        let config = HttpConfig {
+            plain: false,
+            tls_port: 0,
+            ..HttpConfig::default()
+        };
+        Self::build(config, Some(Tls::load(files).unwrap()), 10).await
+    }
+
+    async fn build(config: HttpConfig, tls: Option<Tls>, connections: usize) -> Self {
         let registry = Arc::new(Registered::new());
         let northbound = Arc::new(Consumer::default());
         let metrics = Metrics::new("test", Instant::now());
@@ -51,7 +76,8 @@ impl Gateway {
             metrics.clone(),
         );
         let config = HttpConfig { port: 0, ..config };
-        let adapter = Adapter::build(config, None, pipeline).await.unwrap();
+        let adapter = Adapter::build(config, tls, pipeline.clone());
+        let adapter = adapter.await.unwrap();
         let address = adapter.local_addr();
         let budget = ConnectionBudget::new(connections);
         let stop = CancellationToken::new();
@@ -61,6 +87,7 @@ impl Gateway {
             registry,
             northbound,
             budget,
+            pipeline,
             metrics,
             stop,
             served,
@@ -357,20 +384,29 @@ impl Consumer {
 
     /// Waits for `count` messages that the consumer holds, and hands out what settles them.
     pub(crate) async fn held(&self, count: usize) -> Vec<Completion> {
-        let taken = || {
-            let mut state = self.0.state.lock().unwrap();
-            (state.held.len() >= count).then(|| std::mem::take(&mut state.held))
-        };
+        let held = self.until(|state| state.held.len() >= count);
+        std::mem::take(&mut held.await.held)
+    }
+
+    async fn until(&self, condition: impl Fn(&Consumed) -> bool) -> MutexGuard<'_, Consumed> {
         within(async {
             loop {
                 let changed = self.0.changed.notified();
-                match taken() {
-                    Some(held) => return held,
-                    None => changed.await,
+                if let Some(state) =
+                    Some(self.0.state.lock().unwrap()).filter(|state| condition(state))
+                {
+                    return state;
                 }
+                changed.await;
             }
         })
         .await
+    }
+
+    /// The next message, as soon as it is there.
+    pub(crate) async fn arrival(&self) -> Downstream {
+        let arrived = self.until(|state| !state.messages.is_empty());
+        arrived.await.messages.remove(0)
     }
 
     /// All messages since the last call.
@@ -397,11 +433,11 @@ impl Outlet for Consumer {
         let mut state = self.0.state.lock().unwrap();
         let qos = message.qos;
         state.messages.push(message);
+        self.0.changed.notify_one();
         match (&state.plan, qos) {
             (Plan::Hold, Qos::AtLeastOnce) => {
                 let (delivery, completion) = Delivery::open();
                 state.held.push(completion);
-                self.0.changed.notify_one();
                 delivery
             }
             (Plan::Refuse(reason), _) => Delivery::settled(Err(reason.clone()), Instant::now()),

@@ -6,9 +6,11 @@
 )]
 
 mod authentication;
+mod commands;
 mod connections;
 mod hostile;
 mod kit;
 mod metrics;
 mod order;
+mod responses;
 mod uploads;

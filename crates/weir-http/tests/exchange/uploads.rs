@@ -195,14 +195,11 @@ async fn time_to_live_is_a_header_or_else_a_parameter_of_events() {
     ];
     for (path, ttl, expected) in cases {
         let mut request = gateway.request(Method::POST, path).body("1");
-        // How long the device waits has no effect yet, whatever it says.
-        request = request.header("hono-ttd", "1");
         if let Some(ttl) = ttl {
             request = request.header("hono-ttl", ttl);
         }
         let message = message_of(&gateway, &request.send().await.unwrap());
         assert_eq!(message.ttl, expected, "{path} {ttl:?}");
-        assert_eq!(message.ttd, None);
     }
 }
 
@@ -289,8 +286,13 @@ async fn the_answer_waits_for_the_outcome() {
 async fn unknown_paths_are_not_found_and_known_ones_know_their_methods() {
     let gateway = Gateway::start().await;
     let page = "<html><body><h1>Resource not found</h1></body></html>";
-    let command = "/command/res/0815?hono-cmd-status=200";
-    for path in ["/", "/t", "/telemetryx", "//telemetry/acme/4711", command] {
+    for path in [
+        "/",
+        "/t",
+        "/telemetryx",
+        "//telemetry/acme/4711",
+        "/command/req/1",
+    ] {
         let response = gateway.anonymous(Method::POST, path).send().await.unwrap();
         assert_eq!(response.status(), 404);
         let html = Some("text/html; charset=utf-8");
@@ -311,6 +313,8 @@ async fn unknown_paths_are_not_found_and_known_ones_know_their_methods() {
         (Method::POST, "/event//4711", "PUT, OPTIONS"),
         (Method::DELETE, "/event/acme/4711", "PUT, OPTIONS"),
         (Method::HEAD, "/event", "POST, OPTIONS"),
+        (Method::GET, "/command/res/1", "POST, OPTIONS"),
+        (Method::POST, "/command/res//4711/1", "PUT, OPTIONS"),
     ] {
         let response = gateway.request(method, path).send().await.unwrap();
         assert_eq!(response.status(), 405, "{path}");
@@ -352,6 +356,7 @@ async fn browsers_are_told_what_they_may_send() {
     let gateway = Gateway::start().await;
     let telemetry = "QoS-Level, hono-ttd, Authorization, Content-Type";
     let event = "hono-ttd, Authorization, Content-Type";
+    let response = "hono-cmd-status, Authorization, Content-Type";
     for (path, method, headers) in [
         ("/telemetry", "POST", telemetry),
         ("/telemetry/acme/4711", "PUT", telemetry),
@@ -359,6 +364,9 @@ async fn browsers_are_told_what_they_may_send() {
         ("/event", "POST", event),
         ("/event/acme/4711", "PUT", event),
         ("/event//4711", "PUT", event),
+        ("/command/res/1", "PUT, POST", response),
+        ("/command/res/acme/4711/1", "PUT, POST", response),
+        ("/command/res//4711/1", "PUT, POST", response),
     ] {
         let request = gateway.anonymous(Method::OPTIONS, path);
         let request = request.header("origin", "https://shop.example");
@@ -385,6 +393,11 @@ async fn browsers_are_told_what_they_may_send() {
         let exposed = header(&response, "access-control-expose-headers");
         assert_eq!(exposed, Some("hono-command, hono-cmd-req-id"));
     }
+    let request = gateway.request(Method::POST, "/command/res/1");
+    let request = request.header("origin", "https://shop.example");
+    let response = request.send().await.unwrap();
+    assert_eq!(header(&response, "access-control-allow-origin"), Some("*"));
+    assert_eq!(header(&response, "access-control-expose-headers"), None);
     let request = gateway.request(Method::POST, "/event").body("1");
     let response = request.send().await.unwrap();
     assert_eq!(header(&response, "access-control-allow-origin"), None);
