@@ -9,10 +9,11 @@
 //!   its protocol's own refusal; with TLS it is dropped, and so is a flood beyond that.
 //! * [`Tls`] is a certificate with its key, read anew when the files change ([`Tls::watch`]).
 //!   [`TlsPeer`] is what a client said of itself in the handshake. Its certificate is proven to be
-//!   in the client's hands and nothing else: who issued it is for the protocol's adapter to judge.
+//!   in the client's hands and, unless the port's files name authorities, nothing else: who issued it
+//!   is for the protocol's adapter to judge.
 //! * [`Stream`] is a connection's byte stream, plain or not.
 //!
-//! It knows no protocol, trusts no certificate authority, and installs nothing process-wide.
+//! It knows no protocol, trusts no certificate authority that it was not told of, and installs nothing process-wide.
 
 #![forbid(unsafe_code)]
 

@@ -323,6 +323,7 @@ fn keys_may_have_any_of_the_three_forms_and_have_to_fit() {
     let missing = Tls::load(TlsFiles {
         certificate: folder.path().join("nowhere.pem"),
         key: folder.path().join("key.pem"),
+        client_ca: None,
     });
     let text = missing.unwrap_err().to_string();
     assert!(text.contains("nowhere.pem"), "{text}");

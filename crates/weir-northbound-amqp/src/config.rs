@@ -25,6 +25,14 @@ pub struct AmqpConfig {
     pub tls_certificate: Option<PathBuf>,
     /// The private key that belongs to `tls_certificate`, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Certificate authorities of applications, PEM. With it the TLS port asks for a client
+    /// certificate; one that is sent has to be issued by these, and its common name is the user for
+    /// SASL EXTERNAL. Applications without a certificate still log in with SASL PLAIN.
+    pub tls_client_ca: Option<PathBuf>,
+    /// File with users, passwords and permissions in the form of Hono's `permissions.json`. It is
+    /// looked at every few seconds, and what has changed holds at once. It takes the place of the
+    /// application's account: who is not in the file cannot log in.
+    pub permissions: Option<PathBuf>,
     /// Milliseconds a consumer may take until the outcome of a message is known (Hono's
     /// sendMessageTimeout). After that the message is settled as released.
     pub outcome_timeout: u64,
@@ -52,6 +60,8 @@ impl Default for AmqpConfig {
             tls_port: 15671,
             tls_certificate: None,
             tls_key: None,
+            tls_client_ca: None,
+            permissions: None,
             outcome_timeout: 1000,
             queue_messages: 1000,
             queue_bytes: 4 * 1024 * 1024,

@@ -1,31 +1,100 @@
-//! A message as applications get it (northbound contract §1.4).
+//! A message as applications get it (northbound contract §1.4 and §1.10).
 
 use bytes::BytesMut;
 use serde_json::Value;
 use weir_amqp_engine::{MapWriter, MessageWriter, Properties};
-use weir_core::{Downstream, Endpoint, Qos};
+use weir_core::command::Response;
+use weir_core::{Downstream, Qos};
 
 /// Appends `message` to `buffer`, section by section. `number` makes the message id unique within
 /// its link.
 pub(crate) fn encode(buffer: &mut BytesMut, message: &Downstream, number: u64) {
-    let mut id = [0; DECIMAL_DIGITS];
-    let mut to = String::with_capacity(64);
-    let mut writer = MessageWriter::new(buffer);
-    let is_event = message.endpoint == Endpoint::Event;
-    if is_event || message.ttl.is_some() {
-        writer.header(is_event, message.ttl);
+    if message.ttl.is_some() {
+        MessageWriter::new(buffer).header(false, message.ttl);
     }
+    encode_sections(buffer, message, number);
+}
+
+/// The same without the header, which for what is stored is another one each time.
+pub(crate) fn encode_sections(buffer: &mut BytesMut, message: &Downstream, number: u64) {
+    match &message.response {
+        None => upload(buffer, message, number),
+        Some(response) => answer(buffer, message, response, number),
+    }
+}
+
+/// Telemetry and events (northbound contract §1.4).
+fn upload(buffer: &mut BytesMut, message: &Downstream, number: u64) {
     let (tenant, device) = (message.tenant.as_str(), message.device.as_str());
+    let mut to = String::with_capacity(64);
     to.push_str(message.endpoint.as_str());
     to.push('/');
     to.push_str(tenant);
     let address_length = to.len();
     to.push('/');
     to.push_str(device);
-    writer.annotations(|map| {
+    let mut writer = MessageWriter::new(buffer);
+    annotations(&mut writer, message, (&to, device));
+    let properties = Properties {
+        to: Some(&to[..address_length]),
+        ..Properties::default()
+    };
+    put_properties(&mut writer, message, properties, number);
+    writer.application_properties(|map| {
+        map.string("device_id", device);
+        map.int("qos", i32::from(message.qos == Qos::AtLeastOnce));
+        map.string("orig_adapter", message.adapter);
+        if !message.origin_address.is_empty() {
+            map.string("orig_address", &message.origin_address);
+        }
+        if let Some(ttd) = message.ttd {
+            map.int("ttd", ttd);
+        }
+        for (name, value) in &message.defaults.properties {
+            property(map, name, value);
+        }
+    });
+    put_body(&mut writer, message);
+}
+
+/// Responses to commands (northbound contract §1.10).
+fn answer(buffer: &mut BytesMut, message: &Downstream, response: &Response, number: u64) {
+    let (tenant, device) = (message.tenant.as_str(), message.device.as_str());
+    let reply_to = &response.reply_to;
+    let reply_id: &str = &reply_to.reply_id;
+    let to = format!("{}/{tenant}/{reply_id}", message.endpoint.as_str());
+    // Whoever reads addresses takes what follows the tenant for the device.
+    let addressed = reply_id.split('/').next().unwrap_or_default();
+    let mut writer = MessageWriter::new(buffer);
+    annotations(&mut writer, message, (&to, addressed));
+    let properties = Properties {
+        to: Some(&to),
+        correlation_id: Some(&reply_to.correlation_id),
+        ..Properties::default()
+    };
+    put_properties(&mut writer, message, properties, number);
+    writer.application_properties(|map| {
         map.string("device_id", device);
         map.string("tenant_id", tenant);
-        map.string("resource", &to);
+        map.int("status", response.status.into());
+        let is_taken = |name: &str| matches!(name, "tenant_id" | "status");
+        let defaults = message.defaults.properties.iter();
+        for (name, value) in defaults.filter(|(name, _)| !is_taken(name)) {
+            property(map, name, value);
+        }
+    });
+    put_body(&mut writer, message);
+}
+
+fn annotations(
+    writer: &mut MessageWriter<'_>,
+    message: &Downstream,
+    (resource, device): (&str, &str),
+) {
+    writer.annotations(|map| {
+        map.string("device_id", device);
+        map.string("tenant_id", message.tenant.as_str());
+        map.string("resource", resource);
         if message.retain {
             map.boolean("x-opt-retain", true);
         }
@@ -36,26 +105,24 @@ pub(crate) fn encode(buffer: &mut BytesMut, message: &Downstream, number: u64) {
             }
         });
     });
+}
+
+fn put_properties(
+    writer: &mut MessageWriter<'_>,
+    message: &Downstream,
+    properties: Properties<'_>,
+    number: u64,
+) {
     writer.properties(&Properties {
-        message_id: Some(decimal(number, &mut id)),
-        to: Some(&to[..address_length]),
+        message_id: Some(decimal(number, &mut [0; DECIMAL_DIGITS])),
         content_type: message.content_type.as_deref(),
         content_encoding: message.defaults.content_encoding.as_deref(),
         creation_time: Some(message.creation_time),
-        ..Properties::default()
+        ..properties
     });
-    writer.application_properties(|map| {
-        map.string("device_id", device);
-        map.int("qos", i32::from(message.qos == Qos::AtLeastOnce));
-        map.string("orig_adapter", message.adapter);
-        map.string("orig_address", &message.origin_address);
-        if let Some(ttd) = message.ttd {
-            map.int("ttd", ttd);
-        }
-        for (name, value) in &message.defaults.properties {
-            property(map, name, value);
-        }
-    });
+}
+
+fn put_body(writer: &mut MessageWriter<'_>, message: &Downstream) {
     if !message.payload.is_empty() {
         writer.data(&message.payload);
     }
@@ -105,7 +172,8 @@ pub(crate) mod tests {
     use bytestring::ByteString;
     use serde_json::json;
     use weir_amqp_engine::{Body, Message, Value as Amqp};
-    use weir_core::{Defaults, TraceContext};
+    use weir_core::command::{Messaging, ReplyTo};
+    use weir_core::{Defaults, Endpoint, TraceContext};
 
     use super::*;
 
@@ -130,6 +198,7 @@ pub(crate) mod tests {
             ttl: None,
             ttd: None,
             retain: false,
+            response: None,
             trace: TraceContext::parse(TRACEPARENT).unwrap(),
             defaults: Arc::new(Defaults::merge(&none, defaults.as_object().unwrap())),
             payload: Bytes::from_static(b"hello"),
@@ -191,7 +260,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_event_is_durable_and_says_for_how_long_it_is_of_use() {
+    fn an_event_says_how_long_its_device_can_be_reached() {
         let event = Downstream {
             endpoint: Endpoint::Event,
             ttl: Some(30_000),
@@ -201,8 +270,6 @@ pub(crate) mod tests {
             ..message(Qos::AtLeastOnce)
         };
         let decoded = decode(&event);
-        assert!(decoded.header.durable);
-        assert_eq!(decoded.header.ttl, Some(30_000));
         assert_eq!(decoded.properties.to.as_deref(), Some("event/acme"));
         assert_eq!(
             decoded.application_properties.get("ttd"),
@@ -213,6 +280,53 @@ pub(crate) mod tests {
             Some(&Amqp::Bool(true))
         );
         assert_eq!(decoded.body, Body::Empty);
+    }
+
+    /// A response with everything in it.
+    pub(crate) fn response(reply_id: &'static str) -> Downstream {
+        let reply_to = ReplyTo {
+            messaging: Messaging::Amqp,
+            correlation_id: ByteString::from_static("c-1"),
+            reply_id: ByteString::from_static(reply_id),
+        };
+        Downstream {
+            endpoint: Endpoint::CommandResponse,
+            ttl: Some(5000),
+            response: Some(Box::new(Response {
+                reply_to,
+                status: 204,
+            })),
+            ..message(Qos::AtLeastOnce)
+        }
+    }
+
+    #[test]
+    fn a_response_has_every_field_of_the_contract() {
+        let decoded = decode(&response("4711/app/1"));
+        assert!(!decoded.header.durable);
+        assert_eq!(decoded.header.ttl, Some(5000));
+        let properties = &decoded.properties;
+        let string = |text: &str| Some(Amqp::String(text.into()));
+        let address = "command_response/acme/4711/app/1";
+        assert_eq!(properties.to.as_deref(), Some(address));
+        assert_eq!(properties.correlation_id, string("c-1"));
+        assert_eq!(properties.message_id, string("42"));
+        assert_eq!(properties.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(properties.creation_time, Some(1_700_000_000_123));
+        let annotation = |name| decoded.message_annotations.get(name).cloned();
+        assert_eq!(annotation("device_id"), string("4711"));
+        assert_eq!(annotation("tenant_id"), string("acme"));
+        assert_eq!(annotation("resource"), string(address));
+        assert!(annotation("x-opt-trace-context").is_some());
+        let property = |name| decoded.application_properties.get(name).cloned();
+        assert_eq!(property("device_id"), string("4711"));
+        assert_eq!(property("tenant_id"), string("acme"));
+        assert_eq!(property("status"), Some(Amqp::Int(204)));
+        assert_eq!(property("importance"), string("high"));
+        for absent in ["qos", "orig_adapter", "orig_address", "ttd"] {
+            assert_eq!(property(absent), None, "{absent}");
+        }
+        assert_eq!(decoded.body, Body::Data(Bytes::from_static(b"hello")));
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod kit;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use weir_amqp_engine::{CloseReason, Message, Outcome, SaslCode};
 use weir_amqp_transport::{ConnectError, Consumer, ConsumerOptions};
@@ -15,6 +18,7 @@ use weir_core::{
     Accounts, Defaults, Disposition, Downstream, Northbound as _, Outlet, PasswordSecret,
     PasswordVerifier, Qos, Reason, RejectCondition, Role, TenantId, TraceContext,
 };
+use weir_event_store::Options;
 use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint};
 
 struct Fixture {
@@ -22,11 +26,13 @@ struct Fixture {
     telemetry: Arc<dyn Outlet>,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
+    _folder: TempDir,
 }
 
 async fn start(config: AmqpConfig) -> Fixture {
     let config = AmqpConfig { port: 0, ..config };
-    let embedded = Embedded::new(&config);
+    let (store, folder) = kit::store(Options::default());
+    let embedded = Embedded::new(&config, store);
     let mut accounts = Accounts::new(PasswordVerifier::new(1));
     accounts.add(
         Role::Application,
@@ -34,18 +40,20 @@ async fn start(config: AmqpConfig) -> Fixture {
         PasswordSecret::of_random("secret"),
     );
     accounts.add(Role::Operator, "op", PasswordSecret::of_random("secret"));
+    let commands = kit::commands(&embedded, Arc::default());
     let telemetry = embedded.outlet(&TenantId::from("acme"), weir_core::Endpoint::Telemetry);
     let endpoint = Endpoint::build(config, None, embedded, Arc::new(accounts))
         .await
         .unwrap();
     let address = endpoint.local_addr();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(endpoint.run(stop.clone(), Duration::from_secs(10)));
+    let server = tokio::spawn(endpoint.run(commands, stop.clone(), Duration::from_secs(10)));
     Fixture {
         address,
         telemetry,
         stop,
         server,
+        _folder: folder,
     }
 }
 
@@ -95,6 +103,7 @@ fn message(qos: Qos, payload: &'static [u8]) -> Downstream {
         ttl: None,
         ttd: None,
         retain: false,
+        response: None,
         trace: TraceContext::unsampled(),
         defaults: Arc::new(Defaults::default()),
         payload: Bytes::from_static(payload),
@@ -334,7 +343,9 @@ async fn other_addresses_are_refused() {
     for address in [
         "telemetry",
         "telemetry/acme/4711",
+        "event-dlq/acme/4711",
         "command/acme",
+        "command_response/acme",
         "nowhere/acme",
     ] {
         match fixture.consumer(address).await {

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::MissedTickBehavior;
@@ -20,13 +22,15 @@ use super::client::AnyClient;
 /// The largest file that is read; a chain has a few kilobytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// Where a certificate and its key are.
+/// Where a certificate and its key are, and whom else to trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, then those that issued it up to the root, without it; PEM.
     pub certificate: PathBuf,
     /// The certificate's private key without a password, PKCS#8, PKCS#1 or SEC1; PEM.
     pub key: PathBuf,
+    /// The authorities that issue clients' certificates, for [`ClientCertificates::Trusted`]; PEM.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Why a certificate cannot be used.
@@ -40,7 +44,7 @@ pub enum TlsError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The certificate's file holds no certificate, or something broken.
+    /// A file of certificates holds none, or something broken.
     #[error("{} holds no certificate in PEM form", path.display())]
     Certificate {
         /// Which file.
@@ -51,6 +55,14 @@ pub enum TlsError {
     Key {
         /// Which file.
         path: PathBuf,
+    },
+    /// Clients' certificates cannot be checked with one of the authorities.
+    #[error("{} holds what is no certificate authority: {source}", path.display())]
+    Authority {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Both can be read, and cannot be used, or not with each other.
     #[error("{} and {} cannot be used: {source}", certificate.display(), key.display())]
@@ -77,6 +89,7 @@ struct Shared {
 struct Current {
     pem: Pem,
     requesting: Arc<ServerConfig>,
+    trusting: Arc<ServerConfig>,
     not_requesting: Arc<ServerConfig>,
 }
 
@@ -85,6 +98,7 @@ struct Current {
 struct Pem {
     certificate: Vec<u8>,
     key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
 }
 
 impl Tls {
@@ -139,6 +153,7 @@ impl Tls {
         let current = self.0.current.load();
         match clients {
             ClientCertificates::Requested => current.requesting.clone(),
+            ClientCertificates::Trusted => current.trusting.clone(),
             ClientCertificates::NotRequested => current.not_requesting.clone(),
         }
     }
@@ -193,17 +208,14 @@ impl Pem {
         Ok(Self {
             certificate: read(&files.certificate)?,
             key: read(&files.key)?,
+            client_ca: files.client_ca.as_ref().map(read).transpose()?,
         })
     }
 }
 
 impl Current {
     fn new(files: &TlsFiles, pem: Pem) -> Result<Self, TlsError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.certificate).collect();
-        let chain = chain.ok().filter(|chain| !chain.is_empty());
-        let chain = chain.ok_or_else(|| TlsError::Certificate {
-            path: files.certificate.clone(),
-        })?;
+        let chain = certificates(&files.certificate, &pem.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|_| TlsError::Key {
             path: files.key.clone(),
         })?;
@@ -212,32 +224,74 @@ impl Current {
             key: files.key.clone(),
             source,
         };
-        let config = |clients| server_config(chain.clone(), key.clone_key(), clients);
-        let requesting = config(ClientCertificates::Requested).map_err(unusable)?;
-        let not_requesting = config(ClientCertificates::NotRequested).map_err(unusable)?;
+        let config = |clients: Clients| {
+            let config = server_config(chain.clone(), key.clone_key(), clients);
+            config.map(Arc::new).map_err(unusable)
+        };
+        let provider = aws_lc_rs::default_provider();
+        let any = AnyClient {
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let not_requesting = config(None)?;
+        let trusting = match files.client_ca.as_deref().zip(pem.client_ca.as_deref()) {
+            None => not_requesting.clone(),
+            Some((path, authorities)) => {
+                let mut trusting = Arc::unwrap_or_clone(config(Some(trusted(path, authorities)?))?);
+                // A session that is resumed would outlive its certificate.
+                trusting.session_storage = Arc::new(NoServerSessionStorage {});
+                trusting.send_tls13_tickets = 0;
+                Arc::new(trusting)
+            }
+        };
         Ok(Self {
-            requesting: Arc::new(requesting),
-            not_requesting: Arc::new(not_requesting),
+            requesting: config(Some(Arc::new(any)))?,
+            trusting,
+            not_requesting,
             pem,
         })
     }
+}
+
+/// What judges clients' certificates, if they are asked for.
+type Clients = Option<Arc<dyn ClientCertVerifier>>;
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = all.ok().filter(|all| !all.is_empty());
+    all.ok_or_else(|| TlsError::Certificate {
+        path: path.to_owned(),
+    })
+}
+
+/// Takes certificates that these authorities have issued, and clients without any.
+fn trusted(path: &Path, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let unfit = |source| TlsError::Authority {
+        path: path.to_owned(),
+        source,
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(path, pem)? {
+        roots.add(authority).map_err(|error| unfit(error.into()))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| unfit(error.into()))
 }
 
 /// TLS 1.2 and 1.3, with sessions that can be resumed.
 fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    clients: ClientCertificates,
+    clients: Clients,
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
     let builder =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = match clients {
-        ClientCertificates::Requested => {
-            builder.with_client_cert_verifier(Arc::new(AnyClient { algorithms }))
-        }
-        ClientCertificates::NotRequested => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
     };
     builder.with_single_cert(chain, key)
 }
@@ -281,6 +335,7 @@ mod tests {
         let files = TlsFiles {
             certificate: folder.path().join("certificate.pem"),
             key: folder.path().join("key.pem"),
+            client_ca: None,
         };
         write(&files, "first");
         let tls = Tls::load(files.clone()).unwrap();
@@ -300,6 +355,52 @@ mod tests {
         write(&files, "second");
         assert!(tls.0.look().unwrap());
         assert!(!Arc::ptr_eq(&first, &config()));
+    }
+
+    #[test]
+    fn authorities_for_clients_are_read_anew_too_and_without_any_nothing_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let without = TlsFiles {
+            certificate: path("certificate.pem"),
+            key: path("key.pem"),
+            client_ca: None,
+        };
+        write(&without, "gateway");
+        let tls = Tls::load(without.clone()).unwrap();
+        let config = |tls: &Tls, clients| tls.server_config(clients);
+        let (trusted, none) = (
+            ClientCertificates::Trusted,
+            ClientCertificates::NotRequested,
+        );
+        assert!(Arc::ptr_eq(&config(&tls, trusted), &config(&tls, none)));
+
+        let authority = path("clients.pem");
+        let files = TlsFiles {
+            client_ca: Some(authority.clone()),
+            ..without
+        };
+        assert!(matches!(
+            Tls::load(files.clone()),
+            Err(TlsError::Read { .. })
+        ));
+        let pem = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            made.cert.pem()
+        };
+        std::fs::write(&authority, pem("first")).unwrap();
+        let tls = Tls::load(files).unwrap();
+        let first = config(&tls, trusted);
+        assert!(!Arc::ptr_eq(&first, &config(&tls, none)));
+        std::fs::write(&authority, "").unwrap();
+        assert!(matches!(tls.0.look(), Err(TlsError::Certificate { .. })));
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&authority, broken).unwrap();
+        assert!(matches!(tls.0.look(), Err(TlsError::Authority { .. })));
+        assert!(Arc::ptr_eq(&first, &config(&tls, trusted)));
+        std::fs::write(&authority, pem("second")).unwrap();
+        assert!(tls.0.look().unwrap());
+        assert!(!Arc::ptr_eq(&first, &config(&tls, trusted)));
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub enum ClientCertificates {
     /// They are, and any one will do for the handshake that is within its validity period and whose
     /// key the client proves to hold.
     Requested,
+    /// They are, if the files name authorities ([`TlsFiles::client_ca`]), and one that is sent has to
+    /// be issued by these, for clients, and be valid now.
+    Trusted,
     /// They are not.
     NotRequested,
 }
@@ -37,7 +40,8 @@ pub enum ClientCertificates {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPeer {
     /// The client's certificate without those that issued it, if it sent one. The client holds its
-    /// key; nobody has checked who issued it, so it authenticates nobody yet.
+    /// key. Unless the port takes [trusted](ClientCertificates::Trusted) ones only, nobody has checked
+    /// who issued it, so it authenticates nobody yet.
     pub certificate: Option<CertificateDer<'static>>,
     /// The host name that the client wanted to reach, in lower case (SNI, RFC 6066 §3).
     pub server_name: Option<String>,

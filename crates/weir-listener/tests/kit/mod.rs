@@ -107,6 +107,7 @@ pub(crate) fn files(folder: &Path) -> TlsFiles {
     TlsFiles {
         certificate: folder.join("certificate.pem"),
         key: folder.join("key.pem"),
+        client_ca: None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../kit/mod.rs"]
+mod kit;
 mod probe;
 
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::{Session, SessionHandle};
 use fe2o3_amqp::types::definitions::SenderSettleMode;
 use fe2o3_amqp::types::messaging::{Data, Message};
+use tempfile::TempDir;
 use time::macros::datetime;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +28,7 @@ use weir_core::{
     Accounts, ChangeKind, ChangeListener, ChangeSubject, PasswordSecret, PasswordVerifier,
     RegistryChange, Role,
 };
+use weir_event_store::Options;
 use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint};
 
 use probe::{Probe, Seen};
@@ -42,11 +46,14 @@ struct Fixture {
     address: SocketAddr,
     notifications: Arc<dyn ChangeListener>,
     _stop: DropGuard,
+    _folder: TempDir,
 }
 
 async fn start(config: AmqpConfig) -> Fixture {
     let config = AmqpConfig { port: 0, ..config };
-    let embedded = Embedded::new(&config);
+    let (store, folder) = kit::store(Options::default());
+    let embedded = Embedded::new(&config, store);
+    let commands = kit::commands(&embedded, Arc::default());
     let notifications = embedded.notifications();
     let mut accounts = Accounts::new(PasswordVerifier::new(1));
     let secret = PasswordSecret::of_random("secret");
@@ -56,11 +63,12 @@ async fn start(config: AmqpConfig) -> Fixture {
         .unwrap();
     let address = endpoint.local_addr();
     let stop = CancellationToken::new();
-    tokio::spawn(endpoint.run(stop.clone(), Duration::from_secs(10)));
+    tokio::spawn(endpoint.run(commands, stop.clone(), Duration::from_secs(10)));
     Fixture {
         address,
         notifications,
         _stop: stop.drop_guard(),
+        _folder: folder,
     }
 }
 
@@ -321,7 +329,7 @@ async fn a_drain_sends_what_waits_and_gives_the_rest_of_the_credit_back() {
         (SettleMode::Mixed, true),
     ];
     for (settle_mode, settled) in rows {
-        let mut probe = Probe::attach(fixture.address, settle_mode).await;
+        let mut probe = Probe::attach(fixture.address, DEVICES, settle_mode).await;
         for (waiting, credit) in [(3, 10), (0, 10), (500, 1000)] {
             fixture.number(0..waiting);
             probe.drain(credit);

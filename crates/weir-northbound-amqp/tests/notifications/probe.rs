@@ -14,7 +14,7 @@ use weir_amqp_engine::{
 };
 use weir_amqp_transport::{Peer, drive};
 
-use crate::{DEADLINE, DEVICES};
+use crate::DEADLINE;
 
 /// One link without credit, on a connection of its own.
 pub(crate) struct Probe {
@@ -31,7 +31,11 @@ pub(crate) enum Seen {
 }
 
 impl Probe {
-    pub(crate) async fn attach(address: SocketAddr, settle_mode: SenderSettleMode) -> Self {
+    pub(crate) async fn attach(
+        address: SocketAddr,
+        source: &'static str,
+        settle_mode: SenderSettleMode,
+    ) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let plain = ClientSasl::Plain {
             username: "app".to_owned(),
@@ -41,6 +45,7 @@ impl Probe {
         let (drains, drain) = mpsc::unbounded_channel();
         let (see, seen) = mpsc::unbounded_channel();
         let peer = ProbePeer {
+            source,
             settle_mode,
             link: None,
             drain,
@@ -68,6 +73,7 @@ impl Probe {
 }
 
 struct ProbePeer {
+    source: &'static str,
     settle_mode: SenderSettleMode,
     link: Option<LinkId>,
     drain: mpsc::UnboundedReceiver<u32>,
@@ -86,7 +92,7 @@ impl Peer for ProbePeer {
             Event::SessionBegun { session } => {
                 let attach = AttachRequest {
                     snd_settle_mode: self.settle_mode,
-                    ..AttachRequest::receiver("probe", DEVICES, 0)
+                    ..AttachRequest::receiver("probe", self.source, 0)
                 };
                 self.link = Some(connection.attach(session, attach));
                 return;

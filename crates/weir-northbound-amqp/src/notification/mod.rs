@@ -4,6 +4,8 @@
 //! every notification, none holds up another or whoever made the change, and one that falls behind
 //! by more than the ring holds misses the oldest. Without a receiver nothing is kept.
 
+mod subscription;
+
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +16,8 @@ use weir_core::{
     ChangeKind, ChangeListener, ChangeSubject, DeviceId, LogLimit, RegistryChange, TenantId,
     Timestamp,
 };
+
+pub(crate) use subscription::Subscription;
 
 /// Notifications of a topic that are kept for receivers without credit.
 const CAPACITY: usize = 1024;

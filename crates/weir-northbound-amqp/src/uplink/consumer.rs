@@ -56,6 +56,8 @@ pub(crate) struct Consumer {
     bytes: AtomicUsize,
     /// Messages the application is ready to take, as of the last look at the link.
     credit: AtomicUsize,
+    /// Messages that it had not settled by then.
+    unsettled: AtomicUsize,
     /// The application is not expected to give credit.
     is_asleep: AtomicBool,
     /// A [`Order::PassOn`] is on its way.
@@ -72,6 +74,7 @@ impl Consumer {
             messages: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             credit: AtomicUsize::new(0),
+            unsettled: AtomicUsize::new(0),
             is_asleep: AtomicBool::new(false),
             is_nudged: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
@@ -93,6 +96,11 @@ impl Consumer {
         self.messages.load(Ordering::SeqCst)
     }
 
+    /// Messages that this consumer has not done with: those that wait and those it has not settled.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.waiting() + self.unsettled.load(Ordering::Relaxed)
+    }
+
     /// Whether one more message could go out at once.
     pub(crate) fn has_spare_credit(&self) -> bool {
         self.credit.load(Ordering::SeqCst) > self.waiting()
@@ -109,8 +117,9 @@ impl Consumer {
     }
 
     /// The owning task has looked at the link.
-    pub(crate) fn set_credit(&self, credit: usize, is_asleep: bool) {
+    pub(crate) fn set_credit(&self, credit: usize, unsettled: usize, is_asleep: bool) {
         self.credit.store(credit, Ordering::SeqCst);
+        self.unsettled.store(unsettled, Ordering::Relaxed);
         self.is_asleep.store(is_asleep, Ordering::Relaxed);
     }
 

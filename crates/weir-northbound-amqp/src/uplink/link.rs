@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_amqp_engine::{Connection, LinkId, Outcome, SendOptions, SessionId, condition};
-use weir_core::{Completion, Disposition, Endpoint, Reason, RejectCondition, TenantId};
+use weir_core::{Completion, Disposition, Reason, RejectCondition};
 
-use crate::consumer::{Consumer, Outgoing};
+use super::{Consumer, Node, Outgoing};
+use crate::address::Direct;
 use crate::message::encode;
-use crate::node::Node;
+use crate::slots::Linked;
+use crate::token::Token;
 
 /// A link, as the task that owns its connection keeps it.
 pub(crate) struct Link {
-    pub(crate) id: LinkId,
-    pub(crate) session: SessionId,
-    pub(crate) endpoint: Endpoint,
-    pub(crate) tenant: TenantId,
+    id: LinkId,
+    session: SessionId,
+    pub(crate) address: Direct,
     pub(crate) node: Arc<Node>,
     pub(crate) consumer: Arc<Consumer>,
     /// The application wants its messages settled already.
@@ -34,17 +35,27 @@ pub(crate) struct Link {
 }
 
 /// What an open delivery carries.
-pub(crate) struct Token {
+pub(crate) struct UplinkToken {
     completion: Completion,
     presettled: bool,
     /// Where the link is kept that counts it.
-    slot: Option<usize>,
+    pub(crate) slot: usize,
+}
+
+impl Linked for Link {
+    fn id(&self) -> LinkId {
+        self.id
+    }
+
+    fn session(&self) -> SessionId {
+        self.session
+    }
 }
 
 impl Link {
     pub(crate) fn new(
         (id, session): (LinkId, SessionId),
-        (endpoint, tenant): (Endpoint, TenantId),
+        address: Direct,
         (node, consumer): (Arc<Node>, Arc<Consumer>),
         presettled: bool,
         now: Instant,
@@ -52,8 +63,7 @@ impl Link {
         Self {
             id,
             session,
-            endpoint,
-            tenant,
+            address,
             node,
             consumer,
             presettled,
@@ -122,7 +132,7 @@ impl Link {
             false => 0,
         };
         self.consumer
-            .set_credit(credit, self.is_asleep(now, credit));
+            .set_credit(credit, self.unsettled, self.is_asleep(now, credit));
         if self.consumer.has_spare_credit() {
             self.node.nudge_others(&self.consumer);
         } else if !self.waiting.is_empty() && self.node.has_other_with_credit(&self.consumer) {
@@ -138,11 +148,11 @@ impl Link {
         } = outgoing;
         self.sent += 1;
         let number = self.sent;
-        let token = Token {
+        let token = Token::Uplink(UplinkToken {
             completion,
             presettled: self.presettled,
-            slot: Some(self.consumer.slot()),
-        };
+            slot: self.consumer.slot(),
+        });
         let options = SendOptions {
             settled: self.presettled,
             give_up_at: Some(give_up_at),
@@ -152,7 +162,7 @@ impl Link {
         });
         match sent {
             Ok(()) => self.unsettled += 1,
-            Err(token) => token.completion.settle(Err(Reason::NoCredit), now),
+            Err(token) => token.refuse(Reason::NoCredit, now),
         }
     }
 
@@ -181,25 +191,20 @@ impl Link {
     }
 }
 
-impl Token {
-    /// Of a delivery whose outcome nobody waits for and no link counts.
-    pub(crate) fn unobserved() -> Self {
-        Self {
-            completion: Completion::unobserved(),
-            presettled: true,
-            slot: None,
-        }
-    }
-
-    /// Where the link is kept that counts the delivery.
-    pub(crate) fn slot(&self) -> Option<usize> {
-        self.slot
-    }
-
-    /// Tells the waiting side what became of its message.
-    pub(crate) fn settle(self, outcome: Outcome, now: Instant) {
-        let disposition = disposition(outcome, self.presettled);
+impl UplinkToken {
+    /// Tells the waiting side what became of its message. Who has left it `open` what to make of the
+    /// outcome has said nothing that holds (northbound contract §1.3).
+    pub(crate) fn settle(self, outcome: Outcome, open: bool, now: Instant) {
+        let disposition = match open {
+            true => Err(Reason::Unsettled),
+            false => disposition(outcome, self.presettled),
+        };
         self.completion.settle(disposition, now);
+    }
+
+    /// It could not be sent.
+    pub(crate) fn refuse(self, reason: Reason, now: Instant) {
+        self.completion.settle(Err(reason), now);
     }
 }
 

@@ -12,15 +12,16 @@ use tokio::task::unconstrained;
 use weir_amqp_engine::{Connection, LinkId, SendOptions, SenderSettleMode, SessionId};
 use weir_core::LogLimit;
 
-use crate::link::Token;
-use crate::notification::Topic;
+use super::Topic;
+use crate::slots::Linked;
+use crate::token::Token;
 
 static MISSED: LogLimit = LogLimit::new();
 
 /// A link, as the task that owns its connection keeps it. What waits for its credit is in its topic.
 pub(crate) struct Subscription {
-    pub(crate) id: LinkId,
-    pub(crate) session: SessionId,
+    id: LinkId,
+    session: SessionId,
     topic: Topic,
     /// The application wants its notifications settled already, or leaves it to us.
     presettled: bool,
@@ -29,6 +30,16 @@ pub(crate) struct Subscription {
     /// The application has asked for its credit to be used or given back.
     pub(crate) is_draining: bool,
     notifications: BoxStream<'static, Result<Bytes, Missed>>,
+}
+
+impl Linked for Subscription {
+    fn id(&self) -> LinkId {
+        self.id
+    }
+
+    fn session(&self) -> SessionId {
+        self.session
+    }
 }
 
 /// So many notifications were dropped while there was no credit for them.
@@ -83,7 +94,7 @@ impl Subscription {
         };
         let encode = |buffer: &mut bytes::BytesMut| buffer.extend_from_slice(message);
         // It was asked right before whether this can be sent.
-        let _ = engine.send(now, self.id, Token::unobserved(), options, encode);
+        let _ = engine.send(now, self.id, Token::Unobserved, options, encode);
     }
 
     fn log_missed(&self, now: Instant, Missed(count): Missed) {
