@@ -8,12 +8,13 @@ use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::measure::now;
+
 /// How much is sent, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
+    pub(crate) topic: &'static str,
     pub(crate) connections: u64,
-    /// Bytes of each payload.
-    pub(crate) payload: usize,
     /// Messages in flight per connection.
     pub(crate) window: u64,
     pub(crate) messages: u64,
@@ -37,6 +38,9 @@ pub(crate) struct Target {
     /// User name and password per device; empty if nobody asks.
     pub(crate) logins: Vec<(String, String)>,
 }
+
+/// Bytes of each payload, of which the first eight say when it was sent; see [`now`].
+pub(crate) const PAYLOAD: usize = 100;
 
 /// Devices that are connected and have sent nothing yet.
 pub(crate) struct Devices {
@@ -110,12 +114,13 @@ async fn publish(mut socket: TcpStream, load: Load) -> anyhow::Result<()> {
         output.clear();
         while sent < total && sent - acknowledged < load.window {
             next_id = next_id % u16::MAX + 1;
-            let topic = b"telemetry";
-            let mut body = Vec::with_capacity(13 + load.payload);
+            let topic = load.topic.as_bytes();
+            let mut body = Vec::with_capacity(13 + PAYLOAD);
             body.extend((topic.len() as u16).to_be_bytes());
             body.extend(topic);
             body.extend(next_id.to_be_bytes());
-            body.resize(body.len() + load.payload, b'x');
+            body.extend(now().to_be_bytes());
+            body.resize(body.len() + PAYLOAD - 8, b'x');
             output.extend(packet(0x32, &body));
             sent += 1;
         }

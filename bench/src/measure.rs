@@ -1,10 +1,67 @@
 //! Figures.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
+
+/// One of so many deliveries has its latency taken.
+const SAMPLED: u64 = 16;
+
+/// Nanoseconds since the first call.
+pub(crate) fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// What a consumer has taken. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deliveries(Arc<Taken>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    count: AtomicU64,
+    /// Nanoseconds from sending a message to its arrival, of some.
+    latencies: Mutex<Vec<u64>>,
+}
+
+impl Deliveries {
+    /// One more, whose payload begins with when it was sent.
+    pub(crate) fn add(&self, payload: &[u8]) {
+        let count = self.0.count.fetch_add(1, Ordering::Relaxed);
+        if count.is_multiple_of(SAMPLED)
+            && let Some(sent) = payload.first_chunk()
+        {
+            let latency = now().saturating_sub(u64::from_be_bytes(*sent));
+            self.latencies().push(latency);
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds within which half of the deliveries since the last call arrived, and 99 of 100.
+    pub(crate) fn take_latencies(&self) -> (f64, f64) {
+        let mut latencies = std::mem::take(&mut *self.latencies());
+        latencies.sort_unstable();
+        let at = |percent: usize| {
+            let index = latencies.len().saturating_sub(1) * percent / 100;
+            latencies.get(index).copied().unwrap_or_default() as f64 / 1e6
+        };
+        (at(50), at(99))
+    }
+
+    fn latencies(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.0
+            .latencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One round of one server.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +70,8 @@ pub(crate) struct Round {
     pub(crate) elapsed: Duration,
     /// Seconds of the server's processor time.
     pub(crate) cpu: f64,
+    /// Milliseconds from a device's sending to the consumer, of half and of 99 in 100.
+    pub(crate) latency: (f64, f64),
 }
 
 impl Round {

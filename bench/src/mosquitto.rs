@@ -2,8 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -13,13 +11,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::devices::{Target, packet};
+use crate::measure::Deliveries;
 use crate::messages::Subject;
 use crate::process::Server;
 
 pub(crate) struct Mosquitto {
     server: Server,
     address: SocketAddr,
-    delivered: Arc<AtomicU64>,
+    deliveries: Deliveries,
     _folder: TempDir,
 }
 
@@ -43,13 +42,13 @@ pub(crate) async fn start() -> anyhow::Result<Mosquitto> {
     command.env("PATH", format!("{paths}:/usr/sbin"));
     let server = Server::start(&mut command)
         .context("mosquitto has to be installed (Debian: apt-get install mosquitto)")?;
-    let delivered = Arc::new(AtomicU64::new(0));
+    let deliveries = Deliveries::default();
     let socket = subscribe(address).await?;
-    tokio::spawn(consume(socket, delivered.clone()));
+    tokio::spawn(consume(socket, deliveries.clone()));
     Ok(Mosquitto {
         server,
         address,
-        delivered,
+        deliveries,
         _folder: folder,
     })
 }
@@ -70,8 +69,8 @@ impl Subject for Mosquitto {
         }
     }
 
-    fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
+    fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
     }
 }
 
@@ -99,7 +98,7 @@ async fn subscribe(address: SocketAddr) -> anyhow::Result<TcpStream> {
 }
 
 /// Acknowledges every message at once, many with one write.
-async fn consume(mut socket: TcpStream, delivered: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn consume(mut socket: TcpStream, deliveries: Deliveries) -> anyhow::Result<()> {
     let mut input = BytesMut::with_capacity(256 * 1024);
     let mut output = Vec::new();
     while socket.read_buf(&mut input).await? > 0 {
@@ -112,7 +111,7 @@ async fn consume(mut socket: TcpStream, delivered: Arc<AtomicU64>) -> anyhow::Re
                 let topic = usize::from(u16::from_be_bytes([input[head], input[head + 1]]));
                 let id = head + 2 + topic;
                 output.extend([0x40, 2, input[id], input[id + 1]]);
-                delivered.fetch_add(1, Ordering::Relaxed);
+                deliveries.add(&input[id + 2..head + length]);
             }
             input.advance(head + length);
         }

@@ -1,9 +1,9 @@
 //! The gateway, and an AMQP 1.0 consumer that settles at once.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Context as TaskContext;
 use std::time::Instant;
 
@@ -12,22 +12,24 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use weir_amqp_engine::{AttachRequest, ClientSasl, Config, Connection, Event, Outcome};
+use weir_amqp_engine::{AttachRequest, ClientSasl, Config, Connection, Event, LinkId, Outcome};
 use weir_amqp_transport::{Peer, drive};
 
-use crate::devices::Target;
+use crate::devices::{PAYLOAD, Target};
 use crate::gateway::Gateway;
+use crate::measure::Deliveries;
 use crate::messages::Subject;
 use crate::process::Server;
 
 const DEVICES: usize = 50;
 const CREDIT: u32 = 2000;
 const TENANT: &str = "bench";
+const ADDRESSES: [&str; 2] = ["telemetry", "event"];
 
 pub(crate) struct Weir {
     gateway: Gateway,
     mqtt: SocketAddr,
-    delivered: Arc<AtomicU64>,
+    deliveries: Deliveries,
 }
 
 /// Starts the gateway, registers the devices and attaches the consumer.
@@ -39,14 +41,14 @@ pub(crate) async fn start(binary: &Path, workers: usize) -> anyhow::Result<Weir>
     for number in 0..DEVICES {
         api.provision(TENANT, &format!("device-{number}")).await?;
     }
-    let delivered = Arc::new(AtomicU64::new(0));
+    let deliveries = Deliveries::default();
     let application = gateway.login("application")?;
     let northbound = gateway.address("northbound.amqp")?;
-    consume(northbound, application, delivered.clone()).await?;
+    consume(northbound, application, deliveries.clone()).await?;
     Ok(Weir {
         mqtt: gateway.address("mqtt")?,
         gateway,
-        delivered,
+        deliveries,
     })
 }
 
@@ -67,22 +69,24 @@ impl Subject for Weir {
         }
     }
 
-    fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
+    fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
     }
 }
 
 /// Settles every message in the moment it arrives: what is measured is the gateway.
 struct Settler {
-    delivered: Arc<AtomicU64>,
+    deliveries: Deliveries,
     attached: Arc<Notify>,
-    since_credit: u32,
+    attached_links: usize,
+    /// By link: deliveries since credit was given last.
+    since_credit: HashMap<LinkId, u32>,
 }
 
 async fn consume(
     address: SocketAddr,
     (username, password): (String, String),
-    delivered: Arc<AtomicU64>,
+    deliveries: Deliveries,
 ) -> anyhow::Result<()> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -90,9 +94,10 @@ async fn consume(
     let connection = Connection::client(Config::default(), sasl, Instant::now());
     let attached = Arc::new(Notify::new());
     let peer = Settler {
-        delivered,
+        deliveries,
         attached: attached.clone(),
-        since_credit: 0,
+        attached_links: 0,
+        since_credit: HashMap::new(),
     };
     tokio::spawn(drive(stream, connection, peer, CancellationToken::new()));
     attached.notified().await;
@@ -108,16 +113,31 @@ impl Peer for Settler {
                 connection.begin(now);
             }
             Event::SessionBegun { session } => {
-                let address = format!("telemetry/{TENANT}");
-                connection.attach(session, AttachRequest::receiver("bench", address, CREDIT));
+                for address in ADDRESSES.map(|endpoint| format!("{endpoint}/{TENANT}")) {
+                    let name = address.clone();
+                    connection.attach(session, AttachRequest::receiver(name, address, CREDIT));
+                }
             }
-            Event::Attached { .. } => self.attached.notify_one(),
-            Event::Message { link, delivery, .. } => {
+            Event::Attached { .. } => {
+                self.attached_links += 1;
+                if self.attached_links == ADDRESSES.len() {
+                    self.attached.notify_one();
+                }
+            }
+            Event::Message {
+                link,
+                delivery,
+                message,
+                ..
+            } => {
                 connection.settle(link, delivery, &Outcome::Accepted);
-                self.delivered.fetch_add(1, Ordering::Relaxed);
-                self.since_credit += 1;
-                if self.since_credit >= CREDIT / 2 {
-                    self.since_credit = 0;
+                // The payload comes last.
+                let payload = message.len().saturating_sub(PAYLOAD);
+                self.deliveries.add(&message[payload..]);
+                let since_credit = self.since_credit.entry(link).or_default();
+                *since_credit += 1;
+                if *since_credit >= CREDIT / 2 {
+                    *since_credit = 0;
                     connection.grant_credit(link, CREDIT);
                 }
             }

@@ -4,16 +4,21 @@
 //!   over: it reads, feeds the engine, hands its events to a [`Peer`], lets the peer send, writes.
 //! * [`Peer`] is what sits on a connection and decides: it answers events and gives the engine what
 //!   there is to send.
-//! * [`Consumer`] is a client that receives from one address; the demonstration, the benchmark and
-//!   the command line use it.
+//! * [`Client`] is a peer that connects to a server, with any number of links that send and receive;
+//!   the command line and the demonstration use it. [`Consumer`] is one with a single link.
 //!
 //! The write is one branch beside read, timer and stop, never awaited on its own: a peer that reads
 //! nothing must not freeze its own time-out.
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod consumer;
 mod drive;
 
-pub use consumer::{ConnectError, Consumer, ConsumerOptions, Received};
+pub use client::{
+    Client, ClientOptions, ClientTls, ConnectError, Credit, Ended, Received, Receiver, SendError,
+    Sender, TlsError,
+};
+pub use consumer::{Consumer, ConsumerOptions};
 pub use drive::{Peer, Transport, drive};

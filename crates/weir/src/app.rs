@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weir_core::command::Commands;
 use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline, Protocol};
+use weir_event_store::EventStore;
 use weir_listener::Tls;
 use weir_management::Management;
 use weir_metrics::Metrics;
@@ -45,6 +47,7 @@ pub struct App {
     budget: ConnectionBudget,
     drain: Duration,
     northbound: Endpoint,
+    commands: Commands,
     management: Option<Management>,
     http: Option<weir_http::Adapter>,
     mqtt: Option<weir_mqtt::Adapter>,
@@ -89,8 +92,12 @@ impl App {
 
         let mut certificates = Certificates::new(&config.tls);
         let amqp = config.northbound.amqp.clone();
-        let embedded = Embedded::new(&amqp);
-        let tls = certificates.load(amqp.tls_certificate.as_deref(), amqp.tls_key.as_deref())?;
+        let embedded = Embedded::new(&amqp, open_events(config).await?);
+        let tls = certificates.load_trusting(
+            amqp.tls_certificate.as_deref(),
+            amqp.tls_key.as_deref(),
+            amqp.tls_client_ca.as_deref(),
+        )?;
         let northbound = Endpoint::build(amqp, tls, embedded.clone(), accounts.clone()).await?;
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
@@ -100,6 +107,7 @@ impl App {
         );
         // Devices are sent away before applications hear why.
         registry.listen(pipeline.change_listener());
+        registry.listen(Arc::new(pipeline.commands().clone()));
         registry.listen(embedded.notifications());
 
         let management = match &config.management {
@@ -110,6 +118,7 @@ impl App {
             }
             _ => None,
         };
+        let commands = pipeline.commands().clone();
         let (http, mqtt) = adapters(config, &mut certificates, pipeline).await?;
         // Hono's adapters expose this series from the start, at 0.
         let _ = metrics.unauthenticated_connections(Protocol::Mqtt.component());
@@ -123,6 +132,7 @@ impl App {
             budget,
             drain,
             northbound,
+            commands,
             management,
             http,
             mqtt,
@@ -169,7 +179,8 @@ impl App {
             devices.spawn(management.run(operators, stop.clone(), drain));
         }
         let mut northbound = JoinSet::new();
-        northbound.spawn(self.northbound.run(stop_northbound.clone(), LAST_DRAIN));
+        let endpoint = self.northbound;
+        northbound.spawn(endpoint.run(self.commands, stop_northbound.clone(), LAST_DRAIN));
         let mut watch = JoinSet::new();
         let probes = ConnectionBudget::new(OPERATOR_CONNECTIONS);
         watch.spawn(health.run(probes, stop_health.clone(), LAST_DRAIN));
@@ -201,6 +212,13 @@ async fn open_registry(config: &Config) -> anyhow::Result<SqlRegistry> {
     let opened = SqlRegistry::open_with(&config.registry_url(), options).await;
     // Without the URL: it may have a password.
     opened.context("cannot open the registry (registry.url)")
+}
+
+/// Reads what waits from before. That may take a second with millions of events.
+async fn open_events(config: &Config) -> anyhow::Result<EventStore> {
+    let (events, data_dir) = (config.northbound.events.clone(), config.data_dir.clone());
+    let opened = tokio::task::spawn_blocking(move || events.open(&data_dir)).await?;
+    opened.context("cannot open the event store (northbound.events)")
 }
 
 /// The devices' listeners, as far as they are switched on.

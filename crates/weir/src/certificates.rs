@@ -33,9 +33,20 @@ impl<'a> Certificates<'a> {
         own_certificate: Option<&Path>,
         own_key: Option<&Path>,
     ) -> Result<Option<Tls>, TlsError> {
-        let Some(files) = self.config.files(own_certificate, own_key) else {
+        self.load_trusting(own_certificate, own_key, None)
+    }
+
+    /// The same for a listener whose clients' certificates are issued by authorities of its own.
+    pub(crate) fn load_trusting(
+        &mut self,
+        own_certificate: Option<&Path>,
+        own_key: Option<&Path>,
+        client_ca: Option<&Path>,
+    ) -> Result<Option<Tls>, TlsError> {
+        let Some(mut files) = self.config.files(own_certificate, own_key) else {
             return Ok(None);
         };
+        files.client_ca = client_ca.map(Path::to_owned);
         if let Some((_, tls)) = self.loaded.iter().find(|(known, _)| *known == files) {
             return Ok(Some(tls.clone()));
         }

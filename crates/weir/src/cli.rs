@@ -10,8 +10,12 @@ use clap_complete::Shell;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use weir_northbound_amqp::Permissions;
 
 use crate::app::App;
+use crate::application::command::CommandArgs;
+use crate::application::consume::ConsumeArgs;
+use crate::application::{command, consume};
 use crate::config::Config;
 use crate::operator::credentials::CredentialsArgs;
 use crate::operator::device::DeviceArgs;
@@ -44,7 +48,11 @@ Keep devices, while the gateway runs:
   weir device create acme sensor-1
   weir credentials create acme sensor-1 --password-stdin < password
   weir apply -f fleet.yaml        the same for many, as often as you like
-  weir export > fleet.yaml";
+  weir export > fleet.yaml
+
+Be a back-end application:
+  weir consume --tenant acme      see what its devices send
+  weir command acme sensor-1 restart --wait   have a device do something, and see its answer";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -62,7 +70,7 @@ enum Command {
     /// application receives it over AMQP 1.0, with commands to try next. It goes on until it is
     /// stopped and leaves nothing behind.
     Demo(demo::DemoArgs),
-    /// Validate a configuration and name the line of a mistake.
+    /// Validate a configuration, with its permission file, and name the place of a mistake.
     Check(ConfigArgs),
     /// Print the user and password that the first start made, as user:password.
     ///
@@ -81,6 +89,17 @@ enum Command {
     Apply(ApplyArgs),
     /// Write tenants, devices and credentials to a file that can be applied.
     Export(ExportArgs),
+    /// Show what a tenant's devices send, as a back-end application receives it.
+    ///
+    /// Connects over AMQP 1.0 and prints telemetry and events, a line each. A message is accepted once
+    /// its line is written, not before: that is when a device that asked to be told hears that its
+    /// message has arrived, and when an event is removed. Ctrl-C ends it with exit status 0.
+    Consume(ConsumeArgs),
+    /// Send a command to a device, and wait for its answer if wanted.
+    ///
+    /// Prints whether the device has got it; if not, why not. The exit status says the same.
+    #[command(name = "command")]
+    Instruct(CommandArgs),
     /// Print what makes a shell complete these commands.
     ///
     /// For example: weir completion bash > /etc/bash_completion.d/weir
@@ -128,6 +147,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Credentials(args) => operator::run(credentials::run(args)),
         Command::Apply(args) => operator::run(fleet::apply::run(args)),
         Command::Export(args) => operator::run(fleet::export::run(args)),
+        Command::Consume(args) => operator::run(consume::run(args)),
+        Command::Instruct(args) => operator::run(command::run(args)),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
@@ -157,7 +178,10 @@ fn serve(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
-    args.load()?;
+    let config = args.load()?;
+    if let Some(path) = &config.northbound.amqp.permissions {
+        Permissions::check(path).context("northbound.amqp.permissions")?;
+    }
     let source = args
         .config
         .as_deref()
@@ -213,5 +237,31 @@ mod tests {
     #[test]
     fn the_commands_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_check_finds_mistakes_in_the_permission_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let permissions = path("permissions.json");
+        let config = format!("[northbound.amqp]\npermissions = {permissions:?}\n");
+        std::fs::write(path("weir.toml"), config).unwrap();
+        let args = ConfigArgs {
+            config: Some(path("weir.toml")),
+        };
+        let mistake = || format!("{:#}", check(&args).unwrap_err());
+        let missing = mistake();
+        assert!(
+            missing.starts_with("northbound.amqp.permissions: cannot read"),
+            "{missing}"
+        );
+        std::fs::write(&permissions, r#"{"users": {"app": {}}}"#).unwrap();
+        let wrong = mistake();
+        assert!(
+            wrong.ends_with("users.app: missing field `mechanism`"),
+            "{wrong}"
+        );
+        std::fs::write(&permissions, "{}").unwrap();
+        check(&args).unwrap();
     }
 }

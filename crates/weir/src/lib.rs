@@ -5,6 +5,8 @@
 //!
 //! * [`cli`]: the commands and their help.
 //! * `operator`: those that keep tenants, devices and credentials in a running gateway.
+//! * `application`: those that receive from devices and command them, as a back end would.
+//! * `person`: what both share.
 //! * [`config`]: one TOML file, every key also an environment variable, mistakes told with their line.
 //! * [`secrets`]: the accounts made at the first start.
 //! * [`health`]: liveness, readiness and the metrics page.
@@ -13,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+mod application;
 mod certificates;
 pub mod cli;
 pub mod config;
@@ -21,4 +24,5 @@ pub mod health;
 mod limits;
 mod logging;
 mod operator;
+mod person;
 pub mod secrets;

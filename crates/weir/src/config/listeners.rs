@@ -32,6 +32,7 @@ impl TlsConfig {
         Some(TlsFiles {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
+            client_ca: None,
         })
     }
 }
@@ -50,6 +51,7 @@ impl Config {
         }
         self.tls = TlsConfig::default();
         plain!(self.http, self.mqtt, self.management, self.northbound.amqp);
+        self.northbound.amqp.tls_client_ca = None;
     }
 }
 
@@ -110,6 +112,15 @@ fn sections(config: &Config) -> [Section<'_>; 5] {
 /// What is wrong with the listeners: key and message.
 pub(super) fn mistakes(config: &Config) -> Vec<(String, String)> {
     let mut mistakes = Vec::new();
+    let amqp = &config.northbound.amqp;
+    let own = (amqp.tls_certificate.as_deref(), amqp.tls_key.as_deref());
+    if amqp.tls_client_ca.is_some() && config.tls.files(own.0, own.1).is_none() {
+        let message = "has no use without a certificate (tls.certificate and tls.key)";
+        mistakes.push((
+            "northbound.amqp.tls_client_ca".to_owned(),
+            message.to_owned(),
+        ));
+    }
     let pair = (config.tls.certificate.as_deref(), config.tls.key.as_deref());
     half_a_pair("tls.certificate", "tls.key", pair, &mut mistakes);
     // Port and key of all that will be opened.
@@ -234,6 +245,11 @@ mod tests {
                 "leaves no port at all",
             ),
             (
+                "[northbound.amqp]\ntls_client_ca = \"ca.pem\"",
+                "northbound.amqp.tls_client_ca",
+                "has no use without a certificate",
+            ),
+            (
                 "[northbound.amqp]\nplain = false",
                 "northbound.amqp.plain",
                 "leaves no port at all",
@@ -283,6 +299,7 @@ mod tests {
             format!("{PAIR}[mqtt]\nbind = \"0.0.0.0\"\nplain = false"),
             format!("{PAIR}[mqtt]\nbind = \"0.0.0.0\"\nallow_insecure = true"),
             format!("{PAIR}[http]\nplain = false\nport = 1883"),
+            format!("{PAIR}[northbound.amqp]\ntls_client_ca = \"ca.pem\""),
             format!("{PAIR}[http]\ntls_port = 0\n[mqtt]\ntls_port = 0"),
             format!("{PAIR}[http]\nenabled = false\ntls_port = 1883"),
             "[http]\ntls_port = 1883".to_owned(),

@@ -273,6 +273,11 @@ mod tests {
                 "weir.toml, line 1: accounts.operator: password_hash is not a bcrypt hash",
             ),
             (
+                "[northbound.amqp]\npermissions = \"p.json\"\n[accounts.application]\n\
+                 username = \"app\"\npassword = \"x\"\n",
+                "weir.toml, line 3: accounts.application: has no effect with northbound.amqp.permi",
+            ),
+            (
                 "[accounts.operator]\nusername = \"op\"\n",
                 "weir.toml, line 1: accounts.operator: needs either password or password_hash",
             ),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use weir_http::HttpConfig;
 use weir_management::ManagementConfig;
 use weir_mqtt::MqttConfig;
-use weir_northbound_amqp::AmqpConfig;
+use weir_northbound_amqp::{AmqpConfig, EventsConfig};
 
 use crate::health::HealthConfig;
 
@@ -140,6 +140,8 @@ pub struct RegistryConfig {
 pub struct NorthboundConfig {
     /// The AMQP 1.0 endpoint that back-end applications connect to.
     pub amqp: AmqpConfig,
+    /// Where events wait until an application has accepted them.
+    pub events: EventsConfig,
 }
 
 impl Default for Config {
@@ -237,6 +239,12 @@ impl Config {
             handshake > 0,
             "must be at least 1",
         );
+        let attempts = self.northbound.events.max_delivery_attempts;
+        check(
+            "northbound.events.max_delivery_attempts",
+            attempts > 0,
+            "must be at least 1",
+        );
         check(
             "log.filter",
             is_log_filter(&self.log.filter),
@@ -249,6 +257,11 @@ impl Config {
                 .iter()
                 .any(|scheme| url.starts_with(scheme)),
             "must begin with sqlite: or postgres:",
+        );
+        check(
+            "accounts.application",
+            self.accounts.application.is_none() || amqp.permissions.is_none(),
+            "has no effect with northbound.amqp.permissions: put the user into that file",
         );
         let accounts = [
             ("accounts.application", &self.accounts.application),

@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
-use weir_amqp_engine::{Body, Message, Outcome, Value};
-use weir_amqp_transport::{Consumer, ConsumerOptions};
+use weir_amqp_engine::{Body, ClientSasl, Message, Outcome, Value};
+use weir_amqp_transport::{Client, ClientOptions, Receiver};
 
 use super::TENANT;
 use crate::app::Addresses;
@@ -15,29 +15,31 @@ use crate::secrets::Login;
 const CREDIT: u32 = 100;
 
 /// Starts consuming telemetry and events; each payload that was printed goes to `arrived` too.
+/// It ends with the client.
 pub(super) async fn start(
     addresses: Addresses,
     login: &Login,
     arrived: &mpsc::UnboundedSender<String>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Client> {
+    let sasl = ClientSasl::Plain {
+        username: login.username.clone(),
+        password: login.password.clone(),
+    };
+    let (host, port) = (addresses.amqp.ip().to_string(), addresses.amqp.port());
+    let client = Client::connect(ClientOptions::new(host, port, sasl)).await;
+    let client = client.context("the application cannot connect")?;
     for endpoint in ["telemetry", "event"] {
         let address = format!("{endpoint}/{TENANT}");
-        let options = ConsumerOptions {
-            username: login.username.clone(),
-            password: login.password.clone(),
-            address: address.clone(),
-            credit: CREDIT,
-        };
-        let consumer = Consumer::connect(addresses.amqp, options)
-            .await
-            .with_context(|| format!("the application cannot consume {address}"))?;
-        tokio::spawn(consume(consumer, arrived.clone()));
+        let receiver = client.receiver(&address, CREDIT).await;
+        let receiver =
+            receiver.with_context(|| format!("the application cannot consume {address}"))?;
+        tokio::spawn(consume(receiver, arrived.clone()));
     }
-    Ok(())
+    Ok(client)
 }
 
-async fn consume(mut consumer: Consumer, arrived: mpsc::UnboundedSender<String>) {
-    while let Some(received) = consumer.receive().await {
+async fn consume(mut receiver: Receiver, arrived: mpsc::UnboundedSender<String>) {
+    while let Some(received) = receiver.receive().await {
         match Message::decode(received.message.clone()) {
             Ok(message) => {
                 // Printed before it is settled: what the device sees acknowledged can be seen here.

@@ -49,6 +49,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(None, std::env::vars())?;
     config.data_dir = folder.path().to_owned();
     config.without_tls();
+    config.northbound.amqp.permissions = None;
     if config.log.filter == "info" {
         // The demonstration's own words are what is to be read; refusals are still logged.
         "warn,weir_core=info".clone_into(&mut config.log.filter);
@@ -80,7 +81,7 @@ async fn show(config: &Config, addresses: Addresses, exit_after: bool) -> anyhow
     )?;
     let devices = provision::create(addresses, &secrets.operator).await?;
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
-    application::start(addresses, &secrets.application, &arrived).await?;
+    let _application = application::start(addresses, &secrets.application, &arrived).await?;
     writeln!(
         out,
         "An application consumes telemetry/{TENANT} and event/{TENANT} over AMQP 1.0.\n"

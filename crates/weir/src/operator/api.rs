@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::connect::User;
 use super::resource::Resource;
+use crate::person::User;
 
 /// The largest answer that is read, bytes; a page of two hundred devices has up to three million.
 const ANSWER: usize = 32 * 1024 * 1024;

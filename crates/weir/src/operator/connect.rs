@@ -1,9 +1,7 @@
 //! Which gateway, and as whom.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -14,6 +12,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Url};
 use super::api::Api;
 use super::show::Format;
 use crate::config::Config;
+use crate::person::{User, is_this_host};
 use crate::secrets;
 
 /// For a connection to come about.
@@ -55,29 +54,6 @@ pub(crate) struct ConnectArgs {
     /// A table for people, or the API's JSON for programs.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     pub(super) output: Format,
-}
-
-/// Who asks.
-#[derive(Clone)]
-pub(crate) struct User {
-    pub(super) name: String,
-    pub(super) password: String,
-}
-
-impl FromStr for User {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, password) = text.split_once(':').ok_or("is not NAME:PASSWORD")?;
-        let (name, password) = (name.to_owned(), password.to_owned());
-        Ok(Self { name, password })
-    }
-}
-
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
 }
 
 fn api_url(text: &str) -> Result<Url, String> {
@@ -174,13 +150,6 @@ fn configured_user(config: &Config) -> anyhow::Result<User> {
     Ok(User { name, password })
 }
 
-fn is_this_host(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let address = address.parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,36 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn only_this_host_is_given_its_own_password() {
-        let rows = [
-            ("http://127.0.0.1:1", true),
-            ("http://localhost", true),
-            ("http://[::1]:1", true),
-            ("http://127.0.0.1.example.com", false),
-            ("http://10.0.0.1", false),
-            ("https://gateway", false),
-        ];
-        for (url, expected) in rows {
-            assert_eq!(is_this_host(&url.parse().unwrap()), expected, "{url}");
-        }
-    }
-
-    #[test]
     fn urls_that_cannot_be_an_api_are_refused() {
         for bad in ["gateway:28080", "ftp://h", "http://u:p@h", "127.0.0.1"] {
             assert!(api_url(bad).is_err(), "{bad}");
         }
         assert!(api_url("https://h/registry").is_ok());
-    }
-
-    #[test]
-    fn a_users_password_is_not_shown() {
-        let user: User = "op:s3:cret".parse().unwrap();
-        assert_eq!(
-            (user.name.as_str(), user.password.as_str()),
-            ("op", "s3:cret")
-        );
-        assert!(!format!("{user:?}").contains("s3"));
-        assert!("op".parse::<User>().is_err());
     }
 }

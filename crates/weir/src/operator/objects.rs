@@ -10,6 +10,7 @@ use super::api::{Api, Members};
 use super::query::Search;
 use super::resource::Resource;
 use super::show::{self, Format};
+use crate::person::note;
 
 /// What becomes of an object that is there.
 pub(super) struct Change {
@@ -94,7 +95,7 @@ async fn list_table(
     io::stdout().write_all(show::table(heads, &rows).as_bytes())?;
     if (rows.len() as u64) < total {
         let shown = rows.len();
-        show::note(&format!("{shown} of {total}; --page and --all show others"))?;
+        note(&format!("{shown} of {total}; --page and --all show others"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

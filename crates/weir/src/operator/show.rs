@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::api::{Found, Members};
+use crate::person::printable;
 
 /// What the output looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -24,11 +25,6 @@ pub(super) fn done(format: Format, text: &str) -> io::Result<()> {
         Format::Table => writeln!(io::stdout(), "{}", printable(text)),
         Format::Json => Ok(()),
     }
-}
-
-/// Says something besides the output.
-pub(super) fn note(text: &str) -> io::Result<()> {
-    writeln!(io::stderr(), "{}", printable(text))
 }
 
 pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
@@ -84,12 +80,6 @@ pub(super) fn cell(value: &Value) -> String {
         }
         value => printable(&value.to_string()),
     }
-}
-
-/// The text without what a terminal would obey.
-pub(super) fn printable(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(printable).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::one::Applied;
 use crate::operator::resource::Resource;
-use crate::operator::show::{Format, note, printable};
+use crate::operator::show::Format;
+use crate::person::{note, printable};
 
 /// Up to so many entries, a line is printed for each.
 const FEW: u64 = 50;
