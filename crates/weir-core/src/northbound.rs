@@ -178,12 +178,14 @@ pub struct Defaults {
 
 /// Names that a default must not set: the gateway's own, and fields of AMQP 1.0's header and
 /// properties (northbound contract §1.4).
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 22] = [
     // What the gateway itself says of a message must not be overridden.
     "device_id",
     "orig_adapter",
     "orig_address",
     "qos",
+    "status",
+    "tenant_id",
     "ttd",
     "absolute-expiry-time",
     "correlation-id",

@@ -86,6 +86,7 @@ fn answer(buffer: &mut BytesMut, message: &Downstream, response: &Response, numb
     put_body(&mut writer, message);
 }
 
+#[inline]
 fn annotations(
     writer: &mut MessageWriter<'_>,
     message: &Downstream,
@@ -107,6 +108,7 @@ fn annotations(
     });
 }
 
+#[inline]
 fn put_properties(
     writer: &mut MessageWriter<'_>,
     message: &Downstream,
@@ -122,6 +124,7 @@ fn put_properties(
     });
 }
 
+#[inline]
 fn put_body(writer: &mut MessageWriter<'_>, message: &Downstream) {
     if !message.payload.is_empty() {
         writer.data(&message.payload);

@@ -63,3 +63,57 @@ impl<L: Linked> Slots<L> {
         gone.filter_map(Option::take).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use weir_amqp_engine::{AttachRequest, ClientSasl, Config, Connection};
+
+    use super::*;
+
+    struct Link(LinkId, SessionId, usize);
+
+    impl Linked for Link {
+        fn id(&self) -> LinkId {
+            self.0
+        }
+
+        fn session(&self) -> SessionId {
+            self.1
+        }
+    }
+
+    #[test]
+    fn each_link_is_first_now_and_then_and_a_free_slot_is_used_again() {
+        let now = Instant::now();
+        let mut engine = Connection::<()>::client(Config::default(), ClientSasl::None, now);
+        let session = engine.begin(now);
+        let mut ids = (0..4).map(|name| {
+            let request = AttachRequest::sender(name.to_string(), "anywhere");
+            engine.attach(session, request)
+        });
+        let mut ids: [LinkId; 4] = std::array::from_fn(|_| ids.next().unwrap());
+        let mut slots = Slots::default();
+        for id in &ids[..3] {
+            slots.insert(|slot| Link(*id, session, slot));
+        }
+        let order = |slots: &mut Slots<Link>, turn| {
+            let mut order = Vec::new();
+            slots.for_each(turn, |link| order.push(link.0));
+            order
+        };
+        for turn in 0..6 {
+            assert_eq!(order(&mut slots, turn), &ids[..3], "{turn}");
+            ids[..3].rotate_left(1);
+        }
+        let second = slots.get(1).unwrap().0;
+        let gone = slots.take_where(|id, _| id == second);
+        assert_eq!(gone.len(), 1);
+        assert!(slots.get(1).is_none());
+        slots.insert(|slot| Link(ids[3], session, slot));
+        assert_eq!(slots.find(ids[3]).unwrap().2, 1);
+        assert_eq!(slots.take_where(|_, other| other == session).len(), 3);
+        assert_eq!(order(&mut slots, 7), []);
+    }
+}

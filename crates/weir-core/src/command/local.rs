@@ -20,8 +20,29 @@ const SEEN: usize = 100_000;
 /// Keeps all routes in this process.
 #[derive(Debug, Default)]
 pub struct LocalRouter {
-    tenants: Mutex<HashMap<TenantId, Routes>>,
+    tenants: Mutex<Tenants>,
     next: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Tenants {
+    routes: HashMap<TenantId, Routes>,
+    /// At how many tenants those are looked for that nothing is known of.
+    sweep_at: usize,
+}
+
+/// Tenants from which on it is worth to look for those.
+const SWEEP_FROM: usize = 1024;
+
+impl Tenants {
+    /// The routes of a tenant, which are made if there are none: applications may ask for any name.
+    fn of(&mut self, tenant: &TenantId) -> &mut Routes {
+        if !self.routes.contains_key(tenant) && self.routes.len() >= self.sweep_at {
+            self.routes.retain(|_, routes| !routes.is_empty());
+            self.sweep_at = SWEEP_FROM.max(2 * self.routes.len());
+        }
+        self.routes.entry(tenant.clone()).or_default()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +74,7 @@ impl Routes {
 }
 
 impl LocalRouter {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Routes>> {
+    fn lock(&self) -> MutexGuard<'_, Tenants> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,7 +94,7 @@ impl CommandRouter for LocalRouter {
             until: lifespan.map(|lifespan| Instant::now() + lifespan),
         };
         let mut tenants = self.lock();
-        let routes = tenants.entry(tenant.clone()).or_default();
+        let routes = tenants.of(tenant);
         let replaced = routes.consumers.insert(device.clone(), entry);
         routes.is_wanted.send_if_modified(|is_wanted| {
             let was_wanted = std::mem::replace(is_wanted, true);
@@ -92,7 +113,7 @@ impl CommandRouter for LocalRouter {
         registration: Registration,
     ) -> BoxFuture<'a, Result<(), Replaced>> {
         let mut tenants = self.lock();
-        let removed = tenants.get_mut(tenant).and_then(|routes| {
+        let removed = tenants.routes.get_mut(tenant).and_then(|routes| {
             let own = routes.consumers.get(device);
             own.filter(|entry| entry.registration == registration)?;
             routes.consumers.remove(device)
@@ -109,7 +130,7 @@ impl CommandRouter for LocalRouter {
     ) -> BoxFuture<'a, Result<Consumers, RouterUnavailable>> {
         let now = Instant::now();
         let tenants = self.lock();
-        let routes = tenants.get(tenant);
+        let routes = tenants.routes.get(tenant);
         let found = devices.iter().map(|device| routes?.consumer(device, now));
         let found = found.collect();
         drop(tenants);
@@ -118,12 +139,7 @@ impl CommandRouter for LocalRouter {
 
     fn seen_at(&self, tenant: &TenantId, device: &DeviceId, gateway: &DeviceId) {
         let mut tenants = self.lock();
-        if !tenants.contains_key(tenant) {
-            tenants.insert(tenant.clone(), Routes::default());
-        }
-        let Some(routes) = tenants.get_mut(tenant) else {
-            return;
-        };
+        let routes = tenants.of(tenant);
         if routes.seen.get(device) == Some(gateway) {
             return;
         }
@@ -140,6 +156,7 @@ impl CommandRouter for LocalRouter {
     ) -> BoxFuture<'a, Option<DeviceId>> {
         let tenants = self.lock();
         let seen = tenants
+            .routes
             .get(tenant)
             .and_then(|routes| routes.seen.get(device));
         Box::pin(ready(seen.cloned()))
@@ -147,20 +164,37 @@ impl CommandRouter for LocalRouter {
 
     fn is_wanted(&self, tenant: &TenantId) -> watch::Receiver<bool> {
         let mut tenants = self.lock();
-        let routes = tenants.entry(tenant.clone()).or_default();
-        routes.is_wanted.subscribe()
+        tenants.of(tenant).is_wanted.subscribe()
     }
 
     fn forget(&self, tenant: &TenantId) {
         let mut tenants = self.lock();
-        let Some(routes) = tenants.get_mut(tenant) else {
+        let Some(routes) = tenants.routes.get_mut(tenant) else {
             return;
         };
         routes.is_wanted.send_if_modified(std::mem::take);
         routes.seen.clear();
         // Consumers take themselves out when their connections are closed.
         if routes.is_empty() {
-            tenants.remove(tenant);
+            tenants.routes.remove(tenant);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_applications_asked_for_are_not_kept_for_ever() {
+        let router = LocalRouter::default();
+        let kept = router.is_wanted(&"asked-for".into());
+        for number in 0..10 * SWEEP_FROM {
+            drop(router.is_wanted(&format!("tenant-{number}").as_str().into()));
+        }
+        let tenants = router.lock();
+        assert!(tenants.routes.len() <= SWEEP_FROM);
+        assert!(tenants.routes.contains_key("asked-for"));
+        drop((tenants, kept));
     }
 }

@@ -214,3 +214,21 @@ async fn changed(mut wanted: watch::Receiver<bool>) -> Option<(bool, watch::Rece
     let is_wanted = *wanted.borrow_and_update();
     Some((is_wanted, wanted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connections_commands_share_their_bytes_and_give_them_back() {
+        let budget = Budget::default();
+        let most = budget.take(MOST_BYTES).unwrap();
+        assert!(budget.clone().take(1).is_none());
+        drop(most);
+        let some = budget.take(MOST_BYTES - 1).unwrap();
+        assert!(budget.take(2).is_none());
+        assert!(budget.take(1).is_some());
+        drop(some);
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+    }
+}

@@ -11,7 +11,7 @@ use fe2o3_amqp::types::primitives::Binary;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use weir_amqp_engine::{ClientSasl, MessageWriter};
-use weir_amqp_transport::{Client, ClientOptions, SendError};
+use weir_amqp_transport::{Client, ClientOptions, ConnectError, SendError};
 use weir_core::command::{
     CommandConsumer, CommandDelivery, CommandRouter as _, Messaging, ReplyTo,
 };
@@ -108,9 +108,7 @@ fn rejected(outcome: Outcome) -> (String, String) {
     (condition, error.description.unwrap_or_default())
 }
 
-#[tokio::test]
-async fn there_is_no_credit_before_a_device_takes_commands_nor_when_none_is_wanted_any_more() {
-    let gateway = Gateway::start().await;
+async fn client(gateway: &Gateway) -> Client {
     let sasl = ClientSasl::Plain {
         username: "app".to_owned(),
         password: "secret".to_owned(),
@@ -119,7 +117,37 @@ async fn there_is_no_credit_before_a_device_takes_commands_nor_when_none_is_want
         credit_timeout: Duration::from_millis(100),
         ..ClientOptions::new("127.0.0.1", gateway.address.port(), sasl)
     });
-    let client = client.await.unwrap();
+    client.await.unwrap()
+}
+
+#[tokio::test]
+async fn there_is_nothing_else_to_send_to() {
+    let gateway = Gateway::start().await;
+    let client = client(&gateway).await;
+    for address in [
+        "",
+        "command",
+        "command/",
+        "command/acme/4711",
+        "event/acme",
+        "telemetry/acme",
+        "command_response/acme/app",
+        "notification/registry-device",
+    ] {
+        match client.sender(address).await {
+            Err(ConnectError::Refused { error: Some(error) }) => {
+                assert_eq!(error.condition, "amqp:not-found", "{address}");
+            }
+            other => panic!("{address}: {other:?}"),
+        }
+    }
+    client.sender(COMMANDS).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_is_no_credit_before_a_device_takes_commands_nor_when_none_is_wanted_any_more() {
+    let gateway = Gateway::start().await;
+    let client = client(&gateway).await;
     let early = client.sender(COMMANDS).await.unwrap();
     let send = |sender| async move {
         let sender: &weir_amqp_transport::Sender = sender;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use weir_amqp_engine::SenderSettleMode as SettleMode;
 use weir_core::{Downstream, Endpoint, Reason};
-use weir_event_store::{Budgets, Options};
+use weir_event_store::{Budgets, Options, Queue};
 
 use crate::application::{Application, Wire, accept, annotation, header, next, text};
 use crate::probe::{Probe, Seen};
@@ -254,6 +254,35 @@ async fn what_a_consumer_leaves_behind_when_it_goes_was_no_attempt() {
 }
 
 #[tokio::test]
+async fn who_loses_the_permission_may_still_settle_and_what_is_left_was_no_attempt() {
+    let gateway = Gateway::start().await;
+    for number in 0..2 {
+        gateway.event(&format!("device-{number}"), number).await;
+    }
+    let mut application = Application::connect(gateway.address).await;
+    let mut receiver = application.receiver(EVENTS).await;
+    let first = next(&mut receiver).await;
+    assert_eq!(text(&first), "0");
+    assert_eq!(text(&next(&mut receiver).await), "1");
+    gateway.withdraw().await;
+    // It is told of that only after it has had the time to do this.
+    receiver.accept(&first).await.unwrap();
+    let ended = timeout(DEADLINE, receiver.recv::<Data>()).await.unwrap();
+    assert!(ended.is_err(), "{ended:?}");
+    application.close().await;
+
+    let mut taker = gateway.store.taker("acme", Queue::Event);
+    let mut offered = gateway.store.watch("acme", Queue::Event);
+    let mut taken = taker.take(10).await.unwrap();
+    while taken.is_empty() {
+        offered.changed().await.unwrap();
+        taken = taker.take(10).await.unwrap();
+    }
+    let left: Vec<_> = taken.iter().map(|it| (&*it.device, it.attempts)).collect();
+    assert_eq!(left, [("device-1", 0)]);
+}
+
+#[tokio::test]
 async fn who_wants_events_settled_has_them_when_they_are_sent() {
     let gateway = Gateway::start().await;
     for number in 0..3 {
@@ -266,7 +295,9 @@ async fn who_wants_events_settled_has_them_when_they_are_sent() {
     for number in 0..3 {
         assert_eq!(text(&next(&mut receiver).await), number.to_string());
     }
-    drop((receiver, application));
+    // Nothing more is sent to who has gone.
+    receiver.close().await.unwrap();
+    application.close().await;
     gateway.event("4711", "last").await;
     let mut application = Application::connect(gateway.address).await;
     let mut receiver = application.receiver(EVENTS).await;

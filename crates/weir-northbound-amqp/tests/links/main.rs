@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod application;
+mod chaos;
 mod commands;
 mod events;
 #[path = "../kit/mod.rs"]
@@ -12,6 +13,7 @@ mod probe;
 mod responses;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,17 +24,18 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::LocalRouter;
 use weir_core::{
-    Accounts, Defaults, Disposition, Downstream, Northbound as _, PasswordSecret, PasswordVerifier,
-    Qos, Role, TraceContext,
+    Accounts, Defaults, Disposition, Downstream, Northbound as _, PasswordVerifier, Qos,
+    TraceContext,
 };
 use weir_event_store::{EventStore, Options};
-use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint};
+use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint, Permissions};
 
 /// Nothing here takes as long, unless it never comes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Gateway {
     address: SocketAddr,
+    permissions: Permissions,
     embedded: Embedded,
     store: EventStore,
     router: Arc<LocalRouter>,
@@ -55,21 +58,21 @@ impl Gateway {
     async fn open(store: EventStore, folder: TempDir, options: Options) -> Self {
         let config = AmqpConfig {
             port: 0,
+            permissions: Some(permit(&folder, r#"["standard"]"#)),
             ..AmqpConfig::default()
         };
         let embedded = Embedded::new(&config, store.clone());
-        let mut accounts = Accounts::new(PasswordVerifier::new(1));
-        let secret = PasswordSecret::of_random("secret");
-        accounts.add(Role::Application, "app", secret);
-        let endpoint = Endpoint::build(config, None, embedded.clone(), Arc::new(accounts));
+        let accounts = Arc::new(Accounts::new(PasswordVerifier::new(1)));
+        let endpoint = Endpoint::build(config, None, embedded.clone(), accounts);
         let endpoint = endpoint.await.unwrap();
-        let address = endpoint.local_addr();
+        let (address, permissions) = (endpoint.local_addr(), endpoint.permissions());
         let router = Arc::new(LocalRouter::default());
         let commands = kit::commands(&embedded, router.clone());
         let stop = CancellationToken::new();
         let run = endpoint.run(commands, stop.clone(), Duration::from_secs(10));
         Self {
             address,
+            permissions,
             embedded,
             store,
             router,
@@ -89,6 +92,13 @@ impl Gateway {
         Self::open(store, self.folder, self.options).await
     }
 
+    /// Takes all permissions from the application.
+    async fn withdraw(&self) {
+        permit(&self.folder, "[]");
+        // The endpoint may have looked by itself in between.
+        let _is_new = self.permissions.look().await.unwrap();
+    }
+
     async fn publish(&self, message: Downstream) -> Disposition {
         let outlet = self.embedded.outlet(&message.tenant, message.endpoint);
         outlet.publish(message).await.disposition
@@ -99,6 +109,25 @@ impl Gateway {
         let event = message(weir_core::Endpoint::Event, device, payload);
         assert_eq!(self.publish(event).await, Ok(()));
     }
+}
+
+/// Writes the permission file of an application with these roles.
+fn permit(folder: &TempDir, roles: &str) -> PathBuf {
+    let path = folder.path().join("permissions.json");
+    let content = format!(
+        r#"{{
+            "roles": {{"standard": [
+                {{"resource": "event/*", "activities": ["READ"]}},
+                {{"resource": "command_response/*", "activities": ["READ"]}},
+                {{"resource": "command/*", "activities": ["WRITE"]}}
+            ]}},
+            "users": {{"app": {{
+                "mechanism": "PLAIN", "password": "secret", "authorities": {roles}
+            }}}}
+        }}"#
+    );
+    std::fs::write(&path, content).unwrap();
+    path
 }
 
 fn message(endpoint: weir_core::Endpoint, device: &str, payload: impl ToString) -> Downstream {
