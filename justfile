@@ -60,6 +60,14 @@ bench *arguments: build
 bench-registry *arguments: build
     cargo run --release -p weir-bench -- registry "$@"
 
+# Feed every entry point of the AMQP engine a million mutated inputs, or as many as given
+fuzz cases="1000000":
+    WEIR_FUZZ_CASES={{cases}} cargo test --release -p weir-amqp-engine --lib -- tests::fuzz::
+
+# Print what the event store does with five million waiting events
+event-store-figures:
+    cargo test --release -p weir-event-store --test store figures -- --ignored --nocapture
+
 # Print what the AMQP engine's hot paths cost, each by itself
 engine-figures:
     cargo test --release -p weir-amqp-engine -- --ignored --nocapture figures

@@ -82,7 +82,8 @@ class Reader:
         """Starts the gateway, or starts it again, with the data folder of the guides."""
         self.stop()
         self.gateway = self.start_gateway(data_dir=self.folder / "weir-data", **settings)
-        self.run(f"export WEIR_URL={self.gateway.url('management', '')}")
+        host, port = self.gateway.addresses["northbound.amqp"]
+        self.run(f"export WEIR_URL={self.gateway.url('management', '')} WEIR_AMQP_URL=amqp://{host}:{port}")
 
     def stop(self):
         """Stops the gateway, if there is one."""
@@ -147,6 +148,17 @@ def test_every_command_of_the_user_guide_works(reader):
     reader.run(publish)
     reader.has_heard(r'sensor1 \S+ \{"temperature": 21.5\}\n', 2)
 
+    [event] = USERS["Events"]
+    said = reader.run(event)
+    assert "HTTP/1.1 202" in said and "door opened" in said, said
+    wait, command = USERS["Commands"]
+    reader.run(wait)
+    # The device may not be waiting yet.
+    is_delivered = re.compile(r"(?<!not )delivered\n")
+    until(command, lambda: is_delivered.search(reader.run(f"{command.rstrip()} || true")))
+    reader.has_heard(r"hono-command: setBrightness\r?\n")
+    reader.has_heard(r'\{"brightness": 70\}')
+
     via, authorise, send = USERS["Gateways"]
     reader.run(via)
     reader.run(authorise)
@@ -178,6 +190,10 @@ def test_every_command_of_the_user_guide_works(reader):
 def test_every_command_of_the_operator_guide_works(reader):
     configuration, check = OPERATORS["Running it"]
     reader.write("weir.toml", configuration)
+    reader.run(check)
+    several, permissions = OPERATORS["Who may consume"]
+    reader.write("permissions.json", permissions)
+    reader.write("weir.toml", several.replace("/etc/weir", str(reader.folder)))
     reader.run(check)
 
     own, *_ = USERS["Certificates"]
@@ -237,6 +253,8 @@ def test_they_show_nothing_that_is_not_tried():
         "Start": ["console"],
         "A tenant, a device, a password": ["sh"],
         "An application": ["python", "sh"],
+        "Events": ["sh"],
+        "Commands": ["sh", "sh"],
         "HTTP": ["sh"],
         "MQTT": ["sh"],
         "Gateways": ["sh", "sh", "sh"],
@@ -245,6 +263,7 @@ def test_they_show_nothing_that_is_not_tried():
     }
     assert OPERATORS.languages == {
         "Running it": ["toml", "sh"],
+        "Who may consume": ["toml", "json"],
         "Provisioning": ["sh", "sh"],
         "Many at once": ["yaml", "sh"],
         "Over HTTP": ["sh"],

@@ -118,6 +118,15 @@ impl Credentials {
         }
     }
 
+    /// The public keys that may be used at `now`; none if the credential is of another type.
+    pub fn public_keys(&self, now: OffsetDateTime) -> impl Iterator<Item = &PublicKey> {
+        let keys = match &self.secrets {
+            Secrets::PublicKeys(keys) => keys.as_slice(),
+            _ => &[],
+        };
+        keys.iter().filter(move |key| key.validity.holds(now))
+    }
+
     /// Whether a certificate for the auth-id may be used at `now`.
     pub fn accept_certificate(&self, now: OffsetDateTime) -> bool {
         match &self.secrets {

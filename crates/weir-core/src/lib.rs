@@ -53,7 +53,7 @@ pub mod uplink;
 mod world;
 
 pub use account::{Accounts, Role};
-pub use authentication::{AuthenticationError, ClientContext, Presented, Principal};
+pub use authentication::{AuthenticationError, ClientContext, Presented, Principal, Token};
 pub use budget::{ConnectionBudget, ConnectionPermit};
 pub use cached::Cached;
 pub use change::{ChangeKind, ChangeListener, ChangeSubject, RegistryChange};

@@ -124,6 +124,13 @@ impl Session {
         self.place.as_ref().is_some_and(Place::is_closed)
     }
 
+    /// Whether the credentials with which the device logged in have expired since. It may then do
+    /// nothing more; its messages are refused (device contract §3.7).
+    pub fn has_expired(&self) -> bool {
+        let expires = self.principal.expires;
+        expires.is_some_and(|expires| tokio::time::Instant::now() > expires)
+    }
+
     /// The device that authenticated.
     pub fn principal(&self) -> &Principal {
         &self.principal
@@ -243,7 +250,7 @@ impl Session {
         })
     }
 
-    async fn tenant(&self) -> Result<Cached<RegisteredTenant>, Reason> {
+    pub(crate) async fn tenant(&self) -> Result<Cached<RegisteredTenant>, Reason> {
         let snapshot = &self.principal.snapshot;
         let tenant = if snapshot.is_stale() {
             let fresh = self

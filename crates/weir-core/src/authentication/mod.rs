@@ -1,10 +1,14 @@
 //! Who a device is: from presented credentials to a principal.
 
 mod certificate;
+mod jwt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use time::OffsetDateTime;
+use tokio::time::Instant;
+
+pub use jwt::Token;
 
 use crate::provisioning::announce;
 use crate::{
@@ -28,6 +32,8 @@ pub enum Presented<'a> {
         /// The host name the client asked for (SNI), whose first label may name the tenant.
         server_name: Option<&'a str>,
     },
+    /// A token that the device has signed (HTTP Bearer, MQTT CONNECT).
+    Token(&'a Token),
 }
 
 /// What a client says of itself besides. It must not contradict what the credentials' `ext` says.
@@ -52,6 +58,8 @@ pub struct Principal {
     pub device: DeviceId,
     /// The name it authenticated with.
     pub auth_id: AuthId,
+    /// When what it authenticated with expires, if a connection has to heed that.
+    pub(crate) expires: Option<Instant>,
     /// Its tenant's configuration as of then.
     pub(crate) snapshot: Cached<RegisteredTenant>,
 }
@@ -97,6 +105,7 @@ pub(crate) async fn authenticate(
             certificate,
             server_name,
         } => attempt.by_certificate(certificate, server_name).await,
+        Presented::Token(token) => attempt.by_token(token).await,
     }
 }
 
@@ -116,16 +125,9 @@ impl Attempt<'_> {
     ) -> Result<Principal, AuthenticationError> {
         let login = Login::parse(username, password)
             .ok_or_else(|| AuthenticationError::anonymous(MALFORMED))?;
-        let found = self.pipeline.registry().tenant(&login.tenant).await;
-        // An unknown tenant looks like a wrong password, so that tenants cannot be found by guessing.
-        let tenant = found.map_err(|error| {
-            AuthenticationError::anonymous(unauthorized_or_unavailable(&login.tenant, &error))
-        })?;
-        self.check_tenant(&tenant)?;
+        let tenant = self.tenant(&login.tenant).await?;
         let kind = CredentialType::HashedPassword;
-        let credentials = self.credentials(&tenant, kind, &login.auth_id).await;
-        let credentials = credentials
-            .map_err(|error| refused(&tenant, unauthorized_or_unavailable(&tenant.id, &error)))?;
+        let credentials = self.known(&tenant, kind, &login.auth_id).await?;
         let (secrets, now) = (credentials.passwords(), OffsetDateTime::now_utc());
         let verifier = self.pipeline.verifier();
         let good =
@@ -134,6 +136,17 @@ impl Attempt<'_> {
             return Err(refused(&tenant, BAD));
         }
         self.principal(tenant, &credentials, login.auth_id).await
+    }
+
+    /// A tenant that the credentials name, and that may use the protocol.
+    async fn tenant(self, id: &TenantId) -> Result<Cached<RegisteredTenant>, AuthenticationError> {
+        let found = self.pipeline.registry().tenant(id).await;
+        // An unknown tenant looks like a wrong password, so that tenants cannot be found by guessing.
+        let tenant = found.map_err(|error| {
+            AuthenticationError::anonymous(unauthorized_or_unavailable(id, &error))
+        })?;
+        self.check_tenant(&tenant)?;
+        Ok(tenant)
     }
 
     /// Whether the tenant may use the protocol at all.
@@ -157,6 +170,18 @@ impl Attempt<'_> {
         registry.credentials(&tenant.id, kind, auth_id).await
     }
 
+    /// Credentials that have to be there.
+    async fn known(
+        self,
+        tenant: &RegisteredTenant,
+        kind: CredentialType,
+        auth_id: &AuthId,
+    ) -> Result<Cached<Credentials>, AuthenticationError> {
+        let credentials = self.credentials(tenant, kind, auth_id).await;
+        credentials
+            .map_err(|error| refused(tenant, unauthorized_or_unavailable(&tenant.id, &error)))
+    }
+
     fn may_use(self, credentials: &Credentials) -> bool {
         credentials.enabled && credentials.fit(self.context.entries())
     }
@@ -177,6 +202,7 @@ impl Attempt<'_> {
             device,
             tenant: tenant.id.clone(),
             auth_id,
+            expires: None,
             snapshot: tenant,
         })
     }

@@ -113,6 +113,11 @@ impl CommandDelivery {
         self.open().gateway.as_ref()
     }
 
+    /// Whether its application has been told that it was not delivered, because it took too long.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.open().done.is_closed()
+    }
+
     /// What the device is to answer with, if an answer is wanted.
     pub fn request_id(&self) -> Option<ByteString> {
         let command = self.command();

@@ -9,7 +9,7 @@ use weir_metrics::{Component, ComponentType, Metrics};
 
 use super::delivery::{CommandRecord, Handed};
 use super::router::{CommandConsumer, CommandRouter};
-use super::{Command, CommandDelivery, CommandOutcome, PATIENCE};
+use super::{Command, CommandDelivery, CommandOutcome, PATIENCE, RESOLVE_PATIENCE};
 use crate::{
     AssertionError, ChangeListener, ChangeSubject, DeviceId, LookupError, Reason, Registry,
     RegistryChange, Tenant, TenantId,
@@ -80,7 +80,7 @@ impl Commands {
             received,
             size: command.payload.len() as u64,
         };
-        let found = tokio::time::timeout(PATIENCE, self.find_way(&command, &mut record));
+        let found = tokio::time::timeout(RESOLVE_PATIENCE, self.find_way(&command, &mut record));
         let way = found.await.unwrap_or(Err(CommandOutcome::Released));
         Resolved {
             command,
@@ -205,6 +205,12 @@ impl Resolved {
             record,
             way,
         } = self;
+        // One that was looked up long before it can hold up those behind it.
+        let is_late = record.received.elapsed() > RESOLVE_PATIENCE;
+        let way = way.and_then(|way| match is_late {
+            true => Err(CommandOutcome::Released),
+            false => Ok(way),
+        });
         let handed = match way {
             Ok(way) => Ok(hand_over(command, record, way)),
             Err(outcome) => {

@@ -37,9 +37,18 @@ pub use subscription::{CommandTarget, Subscription};
 
 /// How long an application waits at most to hear what became of a command (northbound contract §5.3).
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How much of that may be spent until the command is handed over: a device must not be given what its
+/// application has been told is not delivered.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest correlation id, bytes: two hexadecimal digits in the request id (device contract §1.16).
 pub const MAX_CORRELATION_ID: usize = 255;
+
+/// Longest reply id, bytes: what a device is to answer with has to fit into a topic or a path.
+pub const MAX_REPLY_ID: usize = 512;
+
+/// Longest name of a command, bytes: it has to fit into a topic or a header.
+pub const MAX_NAME: usize = 1024;
 
 /// A command that an application has sent, checked as far as that needs no look-up.
 #[derive(Clone, Debug)]
@@ -48,7 +57,7 @@ pub struct Command {
     pub tenant: TenantId,
     /// The device it is for.
     pub device: DeviceId,
-    /// What the device is to do (the AMQP subject).
+    /// What the device is to do (the AMQP subject); at most [`MAX_NAME`] bytes.
     pub name: ByteString,
     /// Where the response goes; a one-way command has none.
     pub reply_to: Option<ReplyTo>,
@@ -67,7 +76,8 @@ pub struct ReplyTo {
     pub messaging: Messaging,
     /// What the application knows its command by; at most [`MAX_CORRELATION_ID`] bytes.
     pub correlation_id: ByteString,
-    /// What follows the tenant in the address that the application listens at. Not empty.
+    /// What follows the tenant in the address that the application listens at. Not empty, and at most
+    /// [`MAX_REPLY_ID`] bytes.
     pub reply_id: ByteString,
 }
 

@@ -7,14 +7,14 @@
 
 use bytestring::ByteString;
 
-use super::{MAX_CORRELATION_ID, Messaging, ReplyTo};
+use super::{MAX_CORRELATION_ID, MAX_REPLY_ID, Messaging, ReplyTo};
 use crate::DeviceId;
 
 /// The reply id began with the device's id and a slash, which are left out.
 const WITH_DEVICE: u8 = 1;
 
-/// Longest request id that is looked at, bytes.
-const LONGEST: usize = 8 * 1024;
+/// Longest request id, bytes: each byte may take three.
+const LONGEST: usize = 3 * (1 + 2 + MAX_CORRELATION_ID + MAX_REPLY_ID);
 
 /// A request id, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,9 +100,9 @@ impl RequestId {
 }
 
 impl ReplyTo {
-    /// Whether the correlation id fits into a request id.
+    /// Whether both ids fit into a request id.
     pub fn fits(&self) -> bool {
-        self.correlation_id.len() <= MAX_CORRELATION_ID
+        self.correlation_id.len() <= MAX_CORRELATION_ID && self.reply_id.len() <= MAX_REPLY_ID
     }
 }
 

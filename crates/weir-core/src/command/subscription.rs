@@ -1,7 +1,8 @@
 //! How a device's connection, or its wait, takes commands.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -143,14 +144,20 @@ impl Session {
 }
 
 impl Subscription {
-    /// The next command. `None` when a later subscription has taken this one's place.
+    /// The next command. `None` when a later subscription has taken this one's place. One that has
+    /// waited for too long is left out.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<CommandDelivery>> {
-        self.inbox.poll_recv(cx)
+        loop {
+            match ready!(self.inbox.poll_recv(cx)) {
+                Some(delivery) if delivery.is_overdue() => drop(delivery),
+                next => return Poll::Ready(next),
+            }
+        }
     }
 
     /// As [`Subscription::poll_next`].
     pub async fn next(&mut self) -> Option<CommandDelivery> {
-        self.inbox.recv().await
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// Gives the claim up. A command that has come in meanwhile is still to be had.
@@ -196,7 +203,12 @@ impl Claim {
     /// Tells applications whether the device can be reached (northbound contract §1.7).
     async fn tell(&self, ttd: i32) {
         let principal = self.session.principal();
-        let settings = &principal.snapshot.settings;
+        // One that is gone or disabled by now is told of as it was.
+        let tenant = self.session.tenant().await;
+        let settings = match &tenant {
+            Ok(tenant) => &tenant.settings,
+            Err(_) => &principal.snapshot.settings,
+        };
         let defaults = Defaults::merge(&settings.defaults, &Map::new());
         let device_ttl = None;
         let ttl = crate::uplink::time_to_live(

@@ -276,6 +276,16 @@ async fn a_command_that_is_not_settled_is_released_in_the_end() {
     let (outcome, delivery) = tokio::join!(resolved.forward(), own.next());
     assert_eq!(outcome, CommandOutcome::Released);
     delivery.unwrap().accept();
+
+    // Nobody has looked for this one in time: the device does not get it any more.
+    assert_eq!(
+        fixture.send(command("4711")).await,
+        CommandOutcome::Released
+    );
+    let resolved = fixture.pipeline.commands().resolve(request("4711")).await;
+    let _open = resolved.forward();
+    let next = own.next().await.unwrap();
+    assert!(next.command().reply_to.is_some());
 }
 
 #[tokio::test]

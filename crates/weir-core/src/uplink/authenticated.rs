@@ -84,7 +84,12 @@ impl Authenticated {
             return Err(self.record.refuse(reason, false));
         }
         let Self { received, record } = self;
-        let kind = (received.endpoint, received.qos);
+        // The outcome of a response is always waited for (northbound contract §1.10).
+        let qos = match received.endpoint {
+            Endpoint::CommandResponse => Qos::AtLeastOnce,
+            Endpoint::Telemetry | Endpoint::Event => received.qos,
+        };
+        let kind = (received.endpoint, qos);
         let ttl = time_to_live(kind, received.ttl, &origin.defaults, origin.tenant());
         let response = received.response.map(|head| {
             let reply_to = head.request_id.reply_to(&origin.device);
@@ -105,7 +110,7 @@ impl Authenticated {
             tenant: session.principal().tenant.clone(),
             device: origin.device.clone(),
             endpoint: received.endpoint,
-            qos: received.qos,
+            qos,
             adapter: protocol.type_name(),
             origin_address: received.origin_address,
             content_type,

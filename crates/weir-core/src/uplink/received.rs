@@ -98,8 +98,12 @@ impl Received {
     /// Joins the message with who sent it: names the device it is for.
     ///
     /// # Errors
-    /// The outcome, if the address names a device that the sender cannot speak for.
+    /// The outcome, if the sender's credentials have expired or the address names a device that it
+    /// cannot speak for.
     pub fn authenticate(self, session: &Arc<Session>) -> Result<Authenticated, Outcome> {
+        if session.has_expired() {
+            return Err(session.refuse(Reason::CredentialExpired));
+        }
         let principal = session.principal();
         let own_tenant = principal.tenant.as_str();
         let device = match (&self.target.tenant, &self.target.device) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -11,7 +12,7 @@ use futures_util::stream::{self, BoxStream, FuturesOrdered, FuturesUnordered};
 use tokio::sync::watch;
 use weir_amqp_engine::{Connection, DeliveryId, Error, LinkId, Outcome, SessionId};
 use weir_core::command::{CommandOutcome, Commands, Resolved};
-use weir_core::{TenantId, shorten};
+use weir_core::{LogLimit, TenantId, shorten};
 
 use super::parse::{BAD_REQUEST, parse, rejected};
 use crate::slots::Linked;
@@ -21,8 +22,13 @@ use crate::token::Token;
 const CREDIT: u32 = 100;
 /// Credit is given so many at a time: a flow for each command would cost as much as the command.
 const LOT: u32 = 10;
+/// Bytes that an open command takes up besides its message, about.
+const OVERHEAD: usize = 2048;
 /// Bytes of commands that a connection may have open; more are released.
 const MOST_BYTES: usize = 16 << 20;
+
+static OVER_BUDGET: LogLimit = LogLimit::new();
+static REJECTED: LogLimit = LogLimit::new();
 
 /// A link, as the task that owns its connection keeps it.
 pub(crate) struct Link {
@@ -109,7 +115,7 @@ impl Link {
         engine: &mut Connection<Token>,
         (id, message, settled): (DeliveryId, Bytes, bool),
     ) {
-        let size = message.len();
+        let size = message.len() + OVERHEAD;
         let refusal = match (parse(&self.tenant, message), self.budget.take(size)) {
             (Ok(command), Some(share)) => {
                 let delivery = Delivery {
@@ -123,15 +129,17 @@ impl Link {
             }
             (Ok(_), None) => {
                 let tenant = self.tenant.as_str();
-                tracing::warn!(
-                    tenant,
-                    "too many bytes of commands are open: one is released"
-                );
+                if let Some(unlogged) = OVER_BUDGET.admit(Instant::now()) {
+                    let what = "too many bytes of commands are open: one is released";
+                    tracing::warn!(tenant, unlogged, "{what}");
+                }
                 Outcome::Released
             }
             (Err(fault), _) => {
                 let tenant = shorten(self.tenant.as_str());
-                tracing::info!(tenant, %fault, "command rejected");
+                if let Some(unlogged) = REJECTED.admit(Instant::now()) {
+                    tracing::info!(tenant, %fault, unlogged, "command rejected");
+                }
                 fault.outcome()
             }
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 use weir_amqp_engine::{Body, Error, Map, Message, MessageProperties, Outcome, Value, condition};
-use weir_core::command::{Command, Messaging, ReplyTo};
+use weir_core::command::{Command, MAX_NAME, Messaging, ReplyTo};
 use weir_core::{TenantId, TraceContext};
 
 use crate::address::reply_address;
@@ -56,7 +56,7 @@ pub(super) fn parse(tenant: &TenantId, message: Bytes) -> Result<Command, Fault>
     let name = properties
         .subject
         .as_deref()
-        .filter(|name| !name.is_empty());
+        .filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
     let name = name.ok_or(Fault::Malformed)?;
     Ok(Command {
         tenant: tenant.clone(),
