@@ -5,7 +5,7 @@
 //! * [`Peer`] is what sits on a connection and decides: it answers events and gives the engine what
 //!   there is to send.
 //! * [`Client`] is a peer that connects to a server, with any number of links that send and receive;
-//!   the command line and the demonstration use it. [`Consumer`] is one with a single link.
+//!   the command line and the demonstration use it.
 //!
 //! The write is one branch beside read, timer and stop, never awaited on its own: a peer that reads
 //! nothing must not freeze its own time-out.
@@ -13,12 +13,10 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod consumer;
 mod drive;
 
 pub use client::{
     Client, ClientOptions, ClientTls, ConnectError, Credit, Ended, Received, Receiver, SendError,
     Sender, TlsError,
 };
-pub use consumer::{Consumer, ConsumerOptions};
 pub use drive::{Peer, Transport, drive};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "kit/consumer.rs"]
+mod consumer;
 mod kit;
 
 use std::net::SocketAddr;
@@ -13,13 +15,15 @@ use bytestring::ByteString;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use weir_amqp_engine::{CloseReason, Message, Outcome, SaslCode};
-use weir_amqp_transport::{ConnectError, Consumer, ConsumerOptions};
+use weir_amqp_transport::ConnectError;
 use weir_core::{
     Accounts, Defaults, Disposition, Downstream, Northbound as _, Outlet, PasswordSecret,
     PasswordVerifier, Qos, Reason, RejectCondition, Role, TenantId, TraceContext,
 };
 use weir_event_store::Options;
 use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint};
+
+use consumer::{Consumer, ConsumerOptions};
 
 struct Fixture {
     address: SocketAddr,

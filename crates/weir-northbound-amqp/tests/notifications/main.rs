@@ -22,8 +22,8 @@ use tempfile::TempDir;
 use time::macros::datetime;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use weir_amqp_engine::SenderSettleMode as SettleMode;
-use weir_amqp_transport::{ConnectError, Consumer, ConsumerOptions};
+use weir_amqp_engine::{ClientSasl, SenderSettleMode as SettleMode};
+use weir_amqp_transport::{Client, ClientOptions, ConnectError};
 use weir_core::{
     Accounts, ChangeKind, ChangeListener, ChangeSubject, PasswordSecret, PasswordVerifier,
     RegistryChange, Role,
@@ -348,19 +348,20 @@ async fn a_drain_sends_what_waits_and_gives_the_rest_of_the_credit_back() {
 #[tokio::test]
 async fn there_are_no_other_notifications() {
     let fixture = start(AmqpConfig::default()).await;
+    let sasl = ClientSasl::Plain {
+        username: "app".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let host = fixture.address.ip().to_string();
+    let options = ClientOptions::new(host, fixture.address.port(), sasl);
+    let client = Client::connect(options).await.unwrap();
     for address in [
         "notification",
         "notification/unknown",
         "notification/registry-device/acme",
         "notification/*",
     ] {
-        let options = ConsumerOptions {
-            username: "app".to_owned(),
-            password: "secret".to_owned(),
-            address: address.to_owned(),
-            credit: 10,
-        };
-        match Consumer::connect(fixture.address, options).await {
+        match client.receiver(address, 10).await {
             Err(ConnectError::Refused { error: Some(error) }) => {
                 assert_eq!(error.condition, "amqp:not-found", "{address}");
             }

@@ -3,27 +3,26 @@
 use std::net::SocketAddr;
 
 use weir_amqp_engine::ClientSasl;
-
-use crate::{Client, ClientOptions, ConnectError, Received, Receiver};
+use weir_amqp_transport::{Client, ClientOptions, ConnectError, Received, Receiver};
 
 /// How to consume.
 #[derive(Clone, Debug)]
-pub struct ConsumerOptions {
+pub(crate) struct ConsumerOptions {
     /// The user.
-    pub username: String,
+    pub(crate) username: String,
     /// The user's password.
-    pub password: String,
+    pub(crate) password: String,
     /// The address to receive from, for example `telemetry/acme`.
-    pub address: String,
+    pub(crate) address: String,
     /// Messages that may be on their way at a time; kept at that while they are settled.
-    pub credit: u32,
+    pub(crate) credit: u32,
 }
 
 /// A connection to an AMQP 1.0 server with one link that receives from one address.
 ///
 /// Dropping it closes the connection.
 #[derive(Debug)]
-pub struct Consumer {
+pub(crate) struct Consumer {
     receiver: Receiver,
     _client: Client,
 }
@@ -33,7 +32,7 @@ impl Consumer {
     ///
     /// # Errors
     /// If any of that fails or takes more than ten seconds.
-    pub async fn connect(
+    pub(crate) async fn connect(
         address: SocketAddr,
         options: ConsumerOptions,
     ) -> Result<Self, ConnectError> {
@@ -50,7 +49,7 @@ impl Consumer {
     }
 
     /// The next message; `None` when the connection is over.
-    pub async fn receive(&mut self) -> Option<Received> {
+    pub(crate) async fn receive(&mut self) -> Option<Received> {
         self.receiver.receive().await
     }
 }
