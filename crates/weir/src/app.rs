@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::Commands;
@@ -153,7 +153,11 @@ impl App {
     }
 
     /// Serves until `stop` is cancelled, then drains and ends.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// If a part of the gateway has ended by itself: then the others are stopped too, because a gateway
+    /// that takes no messages, or passes none on, must not look as if it did.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self {
             locks,
             health,
@@ -189,7 +193,18 @@ impl App {
 
         phase.set(Phase::Ready);
         tracing::info!("ready");
-        stop.cancelled().await;
+        let lost = tokio::select! {
+            // Told to stop, they end too.
+            biased;
+            () = stop.cancelled() => None,
+            Some(ended) = northbound.join_next() => Some(("northbound", ended)),
+            Some(ended) = devices.join_next() => Some(("devices", ended)),
+        };
+        if let Some((group, ended)) = &lost {
+            let error = ended.as_ref().err().map(ToString::to_string);
+            tracing::error!(group, error, "a listener has ended by itself: stopping");
+            stop.cancel();
+        }
         tracing::info!("stopping");
         phase.set(Phase::Draining);
         ended("devices", &mut devices).await;
@@ -200,6 +215,10 @@ impl App {
         registry.close().await;
         drop(locks);
         tracing::info!("stopped");
+        match lost {
+            None => Ok(()),
+            Some((group, _)) => bail!("{group}: a listener has ended by itself"),
+        }
     }
 }
 

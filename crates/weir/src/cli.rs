@@ -172,7 +172,7 @@ fn serve(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let app = App::build(&config).await?;
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
-        app.run(stop).await;
+        app.run(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -67,7 +67,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             () = stop.cancelled() => Ok(()),
         };
         stop.cancel();
-        gateway.await.context("the gateway failed")?;
+        gateway.await.context("the gateway failed")??;
         shown.map(|()| ExitCode::SUCCESS)
     })
 }
