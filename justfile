@@ -72,12 +72,12 @@ event-store-figures:
 engine-figures:
     cargo test --release -p weir-amqp-engine -- --ignored --nocapture figures
 
-# Tell all stories with real clients (curl, mosquitto_pub, Qpid Proton, rhea, Schemathesis), or some: `just interop interop -k ttl`
+# Tell all stories with real clients (curl, mosquitto, Qpid Proton, rhea, Qpid JMS, Schemathesis), or some: `just interop interop -k ttl`
 interop *arguments: build interop-install
     interop/.venv/bin/python -B -m pytest -c interop/pytest.ini --rootdir interop --basetemp interop/work "${@:-interop}"
     [ $# -gt 0 ] || just test-postgres
 
-# Install what the stories use: Debian packages, and a folder each for Python and JavaScript
+# Install what the stories use: Debian packages, and a folder each for Python, JavaScript and Java
 interop-install:
     interop/install
 
@@ -87,8 +87,26 @@ interop-messages: (interop "interop/test_messages.py")
 # Stories: what an application says is what the device is told
 interop-dispositions: (interop "interop/test_dispositions.py")
 
-# Stories: login, addresses, credit, competing consumers
+# Stories: login, addresses, credit, competing consumers, large messages, heartbeats
 interop-links: (interop "interop/test_links.py")
+
+# Stories: events wait on the disk until an application has accepted them
+interop-events: (interop "interop/test_events.py")
+
+# Stories: a gateway that is killed two hundred times while events flow, or has no room left
+interop-events-crash: (interop "interop/test_events_crash.py")
+
+# Stories: commands, what devices answer, and what each side is told
+interop-commands: (interop "interop/test_commands.py")
+
+# Stories: who may do what as an application
+interop-permissions: (interop "interop/test_permissions.py")
+
+# Stories: an application made with Qpid JMS
+interop-jms: (interop "interop/test_jms.py")
+
+# Stories: weir consume and weir command, at a terminal
+interop-applications: (interop "interop/test_cli_applications.py")
 
 # Stories: what was sent is what was counted
 interop-metrics: (interop "interop/test_metrics.py")

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
-from harness.application import PROGRAMS, Application
+from harness.application import PROGRAMS, Application, Sender
 from harness.gateway import BINARY, Gateway
+from harness.subscriber import Subscriber
 
 numbers = itertools.count(1)
 
@@ -58,18 +59,26 @@ def client(request):
     return request.param
 
 
-@pytest.fixture
-def start_application():
-    """Starts applications and ends them."""
-    started = []
+def starter(kind):
+    """A fixture that starts any number of them and ends them."""
 
-    def start(*arguments, **options):
-        started.append(Application(*arguments, **options))
-        return started[-1]
+    @pytest.fixture
+    def start():
+        started = []
 
-    yield start
-    for application in started:
-        application.close()
+        def one(*arguments, **options):
+            started.append(kind(*arguments, **options))
+            return started[-1]
+
+        yield one
+        for program in started:
+            program.close()
+
+    return start
+
+
+start_application, start_sender = starter(Application), starter(Sender)
+start_subscriber = starter(Subscriber)
 
 
 @pytest.fixture

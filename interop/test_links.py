@@ -6,6 +6,8 @@ import pytest
 
 from harness.wait import until
 
+MIB = 1 << 20
+
 
 def test_a_wrong_password_is_refused(gateway, client, start_application):
     application = start_application(gateway, client, "telemetry/acme", password="guessed")
@@ -86,3 +88,116 @@ def test_a_consumer_that_gives_back_leaves_the_others_alone(device, consume):
     answers = [device.curl("/telemetry", str(n), "-H", "QoS-Level: 1").status for n in range(20)]
     assert answers.count(202) == len(taker.all("message")) > 0
     assert answers.count(503) == len(refuser.all("message")) > 0
+
+
+# The wire: what the specification allows, and what back ends do.
+
+
+@pytest.fixture
+def generous(start_gateway, tenant):
+    """A gateway that takes large payloads and gives up on nothing by itself, and a device on it."""
+    sizes = {"http.max_payload_size": MIB, "northbound.amqp.queue_bytes": 4 * MIB}
+    gateway = start_gateway(**{"northbound.amqp.outcome_timeout": 600_000}, **sizes)
+    gateway.create_tenant(tenant)
+    return gateway, gateway.create_device(tenant, "4711")
+
+
+# rhea takes no more than 2,048 frames of a message.
+@pytest.mark.parametrize("frame", [1024, 65_536])
+def test_a_large_message_arrives_in_frames(generous, client, tmp_path, start_application, frame):
+    gateway, device = generous
+    payload = bytes(range(256)) * (MIB // 256)
+    (tmp_path / "payload").write_bytes(payload)
+    addresses = [f"telemetry/{device.tenant}", f"event/{device.tenant}"]
+    application = start_application(gateway, client, *addresses, max_frame_size=frame).attached()
+    for count, path in enumerate(("/telemetry", "/event"), start=1):
+        answer = device.curl(path, f"@{tmp_path}/payload", "-H", "QoS-Level: 1")
+        assert answer.status == 202
+        assert application.messages(count)[-1].data == [("binary", payload.hex())]
+
+
+def test_a_hundred_links_on_one_connection(gateway, client, tenant, start_application):
+    tenants = [f"{tenant}-{number}" for number in range(50)]
+    addresses = [f"{endpoint}/{name}" for name in tenants for endpoint in ("telemetry", "event")]
+    application = start_application(gateway, client, *addresses).attached()
+    devices = []
+    for name in tenants[::7]:
+        gateway.create_tenant(name)
+        devices.append(gateway.create_device(name, "4711"))
+    sent = [(device, path) for device in devices for path in ("telemetry", "event")]
+    for device, path in sent:
+        assert device.curl(f"/{path}", "x", "-H", "QoS-Level: 1").status == 202
+    messages = application.messages(len(sent))
+    assert [message.address for message in messages] == [f"{path}/{device.tenant}" for device, path in sent]
+
+
+def test_heartbeats_keep_a_silent_connection_and_nothing_else(
+    start_gateway, client, tenant, start_application
+):
+    gateway = start_gateway(**{"northbound.amqp.idle_timeout": 2})
+    devices = []
+    for name in (tenant, f"{tenant}-other"):
+        gateway.create_tenant(name)
+        devices.append(gateway.create_device(name, "4711"))
+    device, other = devices
+    # Each side of the silent one has to be heard by the other.
+    silent = start_application(gateway, client, f"telemetry/{device.tenant}", heartbeat=2).attached()
+    frozen = start_application(gateway, client, f"telemetry/{other.tenant}").attached()
+    frozen.freeze()
+    until("the end of the frozen one", lambda: other.curl("/telemetry", "x").status == 503)
+    assert device.curl("/telemetry", "x", "-H", "QoS-Level: 1").status == 202
+    assert silent.message().body == "x"
+    assert not silent.all("disconnected")
+    frozen.kill()
+
+
+def test_credit_that_is_drained_is_used_or_gone(generous, client, start_application):
+    gateway, device = generous
+    telemetry = f"telemetry/{device.tenant}"
+    application = start_application(gateway, client, telemetry, credit=0).attached()
+    application.order("credit", telemetry, 5)
+    for number in range(2):
+        assert device.curl("/telemetry", str(number), "-H", "QoS-Level: 1").status == 202
+    application.order("drain", telemetry)
+    application.wait("drained")
+    assert application.bodies() == ["0", "1"]
+    # Without credit the next one waits.
+    assert device.curl("/telemetry", "2").status == 202
+    application.order("credit", telemetry, 1)
+    application.wait("message", 3)
+    assert application.messages(3)[2].had_credit
+
+
+def test_a_consumer_that_is_slow_delays_no_other(generous, client, start_application):
+    gateway, device = generous
+    telemetry = f"telemetry/{device.tenant}"
+    slow = start_application(gateway, client, telemetry, outcome="hold", credit=0).attached()
+    slow.order("credit", telemetry, 1)
+    fast = start_application(gateway, client, telemetry).attached()
+    running = [device.start_curl("/telemetry", str(n), "-H", "QoS-Level: 1") for n in range(2)]
+    slow.wait("message")
+    lines = [f"line {number}" for number in range(100)]
+    device.mosquitto_lines("telemetry", lines)
+    assert fast.bodies()[-100:] == lines
+    assert len(slow.all("message")) == 1
+    slow.order("settle", "accepted", 1)
+    assert [one.answer().status for one in running] == [202, 202]
+
+
+def test_a_frozen_consumer_is_cut_off_and_the_other_goes_on(start_gateway, client, tenant, start_application):
+    gateway = start_gateway(**{"northbound.amqp.idle_timeout": 2})
+    gateway.create_tenant(tenant)
+    device, telemetry = gateway.create_device(tenant, "4711"), f"telemetry/{tenant}"
+    frozen, other = (start_application(gateway, client, telemetry).attached() for _ in range(2))
+    frozen.freeze()
+    answers = []
+
+    def only_the_other():
+        """Whether so many in a row have gone well."""
+        answers.append(device.curl("/telemetry", str(len(answers)), "-H", "QoS-Level: 1").status)
+        return answers[-10:] == [202] * 10
+
+    until("the other one alone", only_the_other)
+    assert set(answers) <= {202, 503}
+    assert len(other.all("message")) == answers.count(202)
+    frozen.kill()

@@ -35,10 +35,14 @@ def check(message, device, endpoint, *, body, content_type, qos, adapter, addres
     assert not message.settled
 
     is_event = endpoint == "event"
-    header = {"durable": ("bool", True)} if is_event else {}
-    if ttl is not None:
-        header["ttl"] = ("uint", ttl)
+    header = {"durable": ("bool", True), "first-acquirer": ("bool", True)} if is_event else {}
     sent = {name: field for name, field in message.header.items() if field != ("bool", False)}
+    if is_event:
+        assert sent.pop("delivery-count") == ("uint", 0)
+    if ttl is not None:
+        # What is left of it.
+        kind, left = sent.pop("ttl")
+        assert kind == "uint" and ttl - HOUR < left <= ttl
     assert sent == header
 
     annotations = dict(message.annotations)

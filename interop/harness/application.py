@@ -1,64 +1,39 @@
-"""Back-end applications: one of the consumer programs in a process of its own."""
+"""Back-end applications: one of the programs of an AMQP library in a process of its own."""
 
 import json
-import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from .message import Message
-from .wait import Patience
+from .program import Program
 
 HERE = Path(__file__).parent
+# The program that consumes and the one that sends, by AMQP library.
 PROGRAMS = {
-    "proton": [sys.executable, str(HERE / "consumer.py")],
-    "rhea": ["node", str(HERE / "consumer.mjs")],
+    "proton": ([sys.executable, str(HERE / "consumer.py")], [sys.executable, str(HERE / "sender.py")]),
+    "rhea": (["node", str(HERE / "consumer.mjs")], ["node", str(HERE / "sender.mjs")]),
 }
 
 
-class Application:
+def connection(gateway, password=None, login=None, again=False, **connection):
+    """Where and how an application connects, by default with the gateway's own account; with `again`,
+    it does so again whenever the connection is lost."""
+    user, own_password = gateway.login("application")
+    login = login or {"mechanism": "PLAIN", "user": user, "password": password or own_password}
+    host, port = gateway.address("northbound.amqp-tls" if "trusted" in login else "northbound.amqp")
+    connection = {"heartbeat": 8, **connection}
+    return {"host": host, "port": port, "login": login, "again": again, "connection": connection}
+
+
+class Application(Program):
     """A consumer. What becomes of each message is `outcome`; with `hold` it stays open until told."""
 
-    def __init__(self, gateway, client, *addresses, outcome="accepted", credit=100, password=None):
-        host, port = gateway.address("northbound.amqp")
-        user, own_password = gateway.login("application")
-        login = [user, password or own_password]
-        arguments = [host, str(port), *login, outcome, str(credit), *addresses]
+    def __init__(self, gateway, client, *addresses, outcome="accepted", credit=100, **options):
         self.addresses = addresses
-        self.events, self.changed = [], threading.Condition()
-        self.process = subprocess.Popen(
-            PROGRAMS[client] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            # A killed program may leave half a line behind.
-            event = json.loads(line) if line.endswith("\n") else {"event": "cut off"}
-            with self.changed:
-                self.events.append(event)
-                self.changed.notify_all()
-        with self.changed:
-            self.events.append({"event": "ended"})
-            self.changed.notify_all()
-
-    def all(self, kind):
-        """What happened of one kind, so far."""
-        with self.changed:
-            return [event for event in self.events if event["event"] == kind]
-
-    def wait(self, kind, count=1):
-        """Waits until something has happened so many times, and returns all of it."""
-        patience = Patience(f"{count} × {kind!r}")
-        while True:
-            with self.changed:
-                found = [event for event in self.events if event["event"] == kind]
-                ended = bool(self.events) and self.events[-1]["event"] == "ended"
-                if len(found) >= count:
-                    return found
-                assert not ended, f"{patience.what} of an application that has ended"
-                self.changed.wait(patience.left())
+        options = connection(gateway, **options)
+        options |= {"outcome": outcome, "credit": credit, "addresses": addresses}
+        consumer, _ = PROGRAMS[client]
+        super().__init__([*consumer, json.dumps(options)])
 
     def attached(self):
         """Waits until it may receive from all its addresses."""
@@ -82,26 +57,39 @@ class Application:
             return list(messages.values())
         return [messages[event["number"]] for event in self.all(kind) if event["outcome"] == outcome]
 
-    def order(self, *words):
-        """Tells it to do something."""
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
 
-    def kill(self):
-        """SIGKILL: its kernel resets or closes the connection, nothing else is said."""
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
+class Sender(Program):
+    """Sends commands, to `command/TENANT` or other addresses."""
 
-    def close(self):
-        """Ends it; one that was killed or has ended stays as it is."""
-        if self.process.poll() is None:
-            self.order("close")
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        finally:
-            self.process.wait()
-            self.reader.join()
+    def __init__(self, gateway, client, *addresses, **options):
+        self.addresses, self.count = addresses, 0
+        options = connection(gateway, **options) | {"addresses": addresses}
+        _, sender = PROGRAMS[client]
+        super().__init__([*sender, json.dumps(options)])
+
+    def attached(self):
+        """Waits until it has all its links, be there credit or not."""
+        self.wait("attached", len(self.addresses))
+        return self
+
+    def ready(self):
+        """Waits until it may send to all its addresses."""
+        for address in self.addresses:
+            self.wait("credit", address=address)
+        return self
+
+    def send(self, address=None, **message):
+        """Sends one; the number that its outcome will have."""
+        self.count += 1
+        self.order("send", address or self.addresses[0], self.count, message)
+        return self.count
+
+    def outcome(self, number):
+        """Waits for the outcome of one that was sent. It has to be settled with it."""
+        (outcome,) = self.wait("outcome", number=number)
+        assert outcome["settled"]
+        return outcome
+
+    def ask(self, address=None, **message):
+        """Sends one and waits for its outcome."""
+        return self.outcome(self.send(address, **message))

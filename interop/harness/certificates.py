@@ -44,12 +44,15 @@ class Authority:
         der = openssl("x509", "-in", self.certificate, "-outform", "DER")
         return {"cert": base64.b64encode(der).decode(), **more}
 
-    def issue(self, name, days=1):
-        """A device's certificate and key."""
+    def issue(self, name, days=1, version=1):
+        """A certificate and its key. Without extensions openssl makes it one of version 1."""
         asked, key = request(self.folder / f"{name}.csr", name, self.kind)
         certificate = self.folder / f"{name}.pem"
         issuer = ["-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial"]
-        openssl("x509", "-req", "-in", asked, *issuer, "-days", days, "-out", certificate)
+        extensions = self.folder / "extensions"
+        extensions.write_text("basicConstraints = CA:FALSE\n")
+        extended = ["-extfile", extensions] if version == 3 else []
+        openssl("x509", "-req", "-in", asked, *issuer, *extended, "-days", days, "-out", certificate)
         return certificate, key
 
 

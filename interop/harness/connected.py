@@ -9,12 +9,12 @@ from .wait import DEADLINE, until
 class Connected:
     """Its connection is there once `publish` has returned."""
 
-    def __init__(self, device, version):
+    def __init__(self, device, version, topic="telemetry"):
         host, port = device.gateway.address("mqtt")
         # Without stdbuf it would keep to itself what it hears until it ends.
         command = ["stdbuf", "-oL", "mosquitto_pub", "-d", "-l", "-h", host, "-p", str(port)]
         command += ["-u", device.user, "-P", device.password]
-        command += ["-V", version, "-q", "1", "-t", "telemetry"]
+        command += ["-V", version, "-q", "1", "-t", topic]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.process = subprocess.Popen(command, text=True, **pipes)
         self.heard, self.acknowledged = [], 0

@@ -1,13 +1,9 @@
-// A back-end application made with rhea: the same program as consumer.py, which says what it does.
+// A back-end application that consumes, made with rhea: the same program as consumer.py.
 
-import readline from "node:readline";
 import rhea from "rhea";
+import { connect, options, refused, say } from "./talk.mjs";
 
-const [host, port, username, password, outcome, window, ...addresses] = process.argv.slice(2);
-
-function say(event, details) {
-  process.stdout.write(JSON.stringify({ event, ...details }) + "\n");
-}
+const { addresses, outcome, credit: window } = options;
 
 // The names that AMQP gives to the types that rhea tells apart by their encoding.
 const TYPES = {
@@ -52,7 +48,8 @@ const OUTCOMES = {
   rejected: (delivery) =>
     delivery.reject({ condition: "hono:bad-request", description: "not what was asked for" }),
   released: (delivery) => delivery.release(),
-  modified: (delivery) => delivery.modified({ delivery_failed: true }),
+  modified: (delivery) => delivery.modified({}),
+  failed: (delivery) => delivery.modified({ delivery_failed: true }),
   undeliverable: (delivery) => delivery.modified({ undeliverable_here: true }),
 };
 
@@ -73,7 +70,7 @@ rhea.on("receiver_open", ({ receiver }) => {
 });
 rhea.on("message", ({ message, delivery, receiver }) => {
   const address = receiver.source.address;
-  const left = Number(window) || credit.get(address);
+  const left = window || credit.get(address);
   credit.set(address, left - 1);
   delivery.number = count++;
   say("message", {
@@ -90,35 +87,25 @@ rhea.on("settled", ({ delivery }) => {
   const state = delivery.remote_state?.constructor.composite_type;
   say("settled by the gateway", { number: delivery.number, state });
 });
-rhea.on("receiver_error", ({ receiver, connection }) => {
-  say("refused", { condition: receiver.error.condition });
-  connection.close();
+rhea.on("receiver_drained", ({ receiver }) => {
+  receiver.drain = false;
+  say("drained", { address: receiver.source.address });
 });
-rhea.on("connection_error", ({ connection, error }) => {
-  say("disconnected", { condition: (connection.error ?? error).condition });
-});
-rhea.on("connection_close", () => {
-  say("closed");
-  process.exit();
-});
-rhea.on("disconnected", () => process.exit());
+rhea.on("receiver_error", ({ receiver, connection }) => refused(receiver, connection));
 
-const connection = rhea.connect({ host, port: Number(port), username, password, reconnect: false });
+const connection = connect((order, argument, number) => {
+  if (order === "credit") {
+    credit.set(argument, (credit.get(argument) ?? 0) + number);
+    receivers.get(argument).add_credit(number);
+  }
+  if (order === "drain") receivers.get(argument).drain_credit();
+  if (order === "settle") {
+    held.splice(0, number).forEach((delivery) => settle(delivery, argument));
+  }
+});
 const receivers = new Map(
   addresses.map((address) => [
     address,
-    connection.open_receiver({ source: address, credit_window: Number(window), autoaccept: false }),
+    connection.open_receiver({ source: address, credit_window: window, autoaccept: false }),
   ]),
 );
-
-readline.createInterface({ input: process.stdin }).on("line", (line) => {
-  const [order, argument, number] = line.split(" ");
-  if (order === "credit") {
-    credit.set(argument, (credit.get(argument) ?? 0) + Number(number));
-    receivers.get(argument).add_credit(Number(number));
-  }
-  if (order === "settle") {
-    held.splice(0, Number(number)).forEach((delivery) => settle(delivery, argument));
-  }
-  if (order === "close") connection.close();
-});

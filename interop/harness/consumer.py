@@ -1,26 +1,17 @@
-"""A back-end application made with Qpid Proton. Started by `application.py`, which tells the protocol.
+"""A back-end application that consumes, made with Qpid Proton (see `talk.py`).
 
-    consumer.py HOST PORT USER PASSWORD OUTCOME CREDIT ADDRESS...
-
-OUTCOME is what becomes of each message; `hold` leaves it open. CREDIT is kept up unless it is 0. Each
-line of standard input is an order (`credit ADDRESS N`, `settle OUTCOME N`, `close`), each line of
-standard output a JSON object saying what happened.
+Options: `addresses`; `credit`, which is kept up unless it is 0; `outcome`, what becomes of each message,
+where `hold` leaves it open. Orders: `credit ADDRESS N`, `drain ADDRESS`, `settle OUTCOME N`, `close`.
 """
 
 import json
 import sys
-import threading
 from collections import deque
 
 from proton import Condition, Data, Delivery
-from proton.handlers import MessagingHandler
-from proton.reactor import ApplicationEvent, Container, EventInjector
+from proton.reactor import Container
 
-
-def say(event, **details):
-    """One write, so that a killed program leaves whole lines behind."""
-    sys.stdout.write(json.dumps({"event": event, **details}) + "\n")
-    sys.stdout.flush()
+from talk import Talker, say
 
 
 def typed(data):
@@ -65,45 +56,36 @@ def sections(encoded):
     return found
 
 
-class Application(MessagingHandler):
+class Consumer(Talker):
     """Consumes from all addresses over one connection."""
 
-    def __init__(self, host, port, user, password, outcome, credit, *addresses):
-        # Receiving is done by hand below, so that the message can be looked at as it was sent.
-        super().__init__(prefetch=0, auto_accept=False, auto_settle=False)
-        self.url = f"amqp://{host}:{port}"
-        self.login = {"user": user, "password": password}
-        self.outcome, self.credit, self.addresses = outcome, int(credit), addresses
-        self.orders = EventInjector()
-        self.receivers, self.held, self.numbers, self.count = {}, deque(), {}, 0
+    def open(self):
+        self.credit, self.outcome = self.options["credit"], self.options["outcome"]
+        self.receivers, self.held, self.numbers = {}, deque(), {}
+        self.count = getattr(self, "count", 0)
+        for address in self.options["addresses"]:
+            self.receivers[address] = self.container.create_receiver(self.connection, address)
 
-    def on_start(self, event):
-        options = {"allowed_mechs": "PLAIN", "sasl_enabled": True, "reconnect": False, "heartbeat": 8}
-        self.connection = event.container.connect(self.url, **self.login, **options)
-        for address in self.addresses:
-            self.receivers[address] = event.container.create_receiver(self.connection, address)
-        event.container.selectable(self.orders)
-        threading.Thread(target=self.listen, daemon=True).start()
-
-    def listen(self):
-        for line in sys.stdin:
-            self.orders.trigger(ApplicationEvent("order", subject=line.split()))
-
-    def on_order(self, event):
-        match event.subject:
+    def obey(self, order, *words):
+        match [order, *words]:
             case ["credit", address, count]:
-                self.receivers[address].flow(int(count))
+                self.receivers[address].flow(count)
+            case ["drain", address]:
+                self.receivers[address].drain(0)
             case ["settle", outcome, count]:
-                for _ in range(int(count)):
+                for _ in range(count):
                     self.settle(self.held.popleft(), outcome)
-            case ["close"]:
-                self.connection.close()
 
     def on_link_opened(self, event):
         # A refused link is opened without a source, and then closed.
         if event.link.remote_source.address is not None:
             event.link.flow(self.credit)
             say("attached", address=event.link.source.address)
+
+    def on_link_flow(self, event):
+        if event.link.drain_mode and event.link.credit == 0:
+            event.link.drain_mode = False
+            say("drained", address=event.link.source.address)
 
     def on_delivery(self, event):
         delivery, link = event.delivery, event.link
@@ -138,32 +120,13 @@ class Application(MessagingHandler):
         if outcome == "rejected":
             state = Delivery.REJECTED
             delivery.local.condition = Condition("hono:bad-request", "not what was asked for")
-        elif outcome in ("modified", "undeliverable"):
+        elif outcome in ("modified", "failed", "undeliverable"):
             state = Delivery.MODIFIED
+            delivery.local.failed = outcome == "failed"
             delivery.local.undeliverable = outcome == "undeliverable"
         delivery.update(state)
         delivery.settle()
 
-    def on_link_error(self, event):
-        say("refused", condition=event.link.remote_condition.name)
-        self.connection.close()
-
-    def on_transport_error(self, event):
-        say("disconnected", condition=event.transport.condition.name)
-
-    def on_disconnected(self, event):
-        # Also when the gateway stops; proton would rather connect again than tell that.
-        if event.connection.remote_condition:
-            say("disconnected", condition=event.connection.remote_condition.name)
-        self.connection.close()
-
-    def on_connection_closed(self, event):
-        say("closed")
-
-    def on_transport_closed(self, event):
-        # Without orders to wait for, the container ends.
-        self.orders.close()
-
 
 if __name__ == "__main__":
-    Container(Application(*sys.argv[1:])).run()
+    Container(Consumer(**json.loads(sys.argv[1]))).run()

@@ -1,10 +1,14 @@
 """A gateway: the release binary in a process of its own, on free ports, with a folder of its own."""
 
 import base64
+import hashlib
+import http.client
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -37,17 +41,39 @@ def weir(*arguments, **settings):
     return subprocess.run(command, env=environment(settings), timeout=DEADLINE, **options)
 
 
+def fixed_ports():
+    """Settings of a gateway that is found at the same place when it has been started again."""
+    # None of the ports that outgoing connections take: a client that waits for its gateway to come
+    # back would in the end be connected to itself.
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {}
+    while len(ports) < len(LISTENERS):
+        port = random.randrange(10_000, lowest)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        if port not in ports.values():
+            ports[f"{LISTENERS[len(ports)]}.port"] = port
+    return ports
+
+
 class Gateway:
     """A running `weir serve`."""
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, under=(), **settings):
+        """With `under` the binary is started by another command."""
         settings = {"data_dir": folder / "data", "log.format": "json", **settings}
         ports = [key.removesuffix(".tls_port") for key in settings if key.endswith(".tls_port")]
         self.listeners = {*LISTENERS, *(f"{listener}-tls" for listener in ports)}
-        self.environment = environment(settings)
-        self.log = folder / "weir.log"
+        self.environment, self.under = environment(settings), list(map(str, under))
+        self.log, self.logins = folder / "weir.log", {}
+        self.start()
+
+    def start(self):
+        """Starts it, also again."""
         with self.log.open("w") as log:
-            command = [str(BINARY), "serve"]
+            command = [*self.under, str(BINARY), "serve"]
             self.process = subprocess.Popen(
                 command, env=self.environment, stderr=log, stdin=subprocess.DEVNULL
             )
@@ -88,10 +114,17 @@ class Gateway:
 
     def login(self, account):
         """User and password, as the gateway's own command tells them."""
-        command = [str(BINARY), "secret", account]
-        told = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True)
-        user, _, password = told.stdout.strip().partition(":")
-        return user, password
+        if account not in self.logins:
+            told = self.run("secret", account)
+            assert told.returncode == 0, told.stderr
+            user, _, password = told.stdout.strip().partition(":")
+            self.logins[account] = user, password
+        return self.logins[account]
+
+    def run(self, *arguments, **options):
+        """Runs a command of the binary to its end, with this gateway's settings."""
+        options = {"capture_output": True, "text": True, "timeout": DEADLINE} | options
+        return subprocess.run([str(BINARY), *arguments], env=self.environment, **options)
 
     def manage(self, method, path, body=None):
         """One request to the management API; its status."""
@@ -120,14 +153,29 @@ class Gateway:
         """Registers a tenant."""
         assert self.manage("POST", f"/tenants/{tenant}", settings) == 201
 
-    def create_device(self, tenant, name, **settings):
-        """Registers a device and gives it a password."""
+    def create_device(self, tenant, name, quick=False, **settings):
+        """Registers a device and gives it a password, which with `quick` costs little to check."""
         assert self.manage("POST", f"/devices/{tenant}/{name}", settings) == 201
         password = f"secret of {name}"
         secrets = [{"pwd-plain": password}]
+        if quick:
+            digest = base64.b64encode(hashlib.sha256(password.encode()).digest()).decode()
+            secrets = [{"hash-function": "sha-256", "pwd-hash": digest}]
         credentials = [{"type": "hashed-password", "auth-id": name, "secrets": secrets}]
         assert self.manage("PUT", f"/credentials/{tenant}/{name}", credentials) == 204
         return Device(self, tenant, name, password)
+
+    def create_edge_devices(self, tenant, names, **settings):
+        """Registers many devices that others send for, over one connection."""
+        connection = http.client.HTTPConnection(*self.address("management"), timeout=DEADLINE)
+        headers = {**self._operator(), "Content-Type": "application/json"}
+        for name in names:
+            path = f"/v1/devices/{tenant}/{name}"
+            connection.request("POST", path, json.dumps(settings), headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 201
+        connection.close()
 
     def metrics(self, name, **wanted):
         """The samples of a series that have the wanted labels: all labels and the value of each."""
@@ -153,6 +201,11 @@ class Gateway:
         until(f"{error!r} in its log", lambda: f'"message":"{error}"' in self.log.read_text())
         self.expected.append(error)
 
+    def kill(self):
+        """SIGKILL, and nothing may have gone wrong before."""
+        self._kill()
+        self._check_log()
+
     def terminate(self):
         """Tells it to stop."""
         self.process.send_signal(signal.SIGTERM)
@@ -160,9 +213,14 @@ class Gateway:
     def stopped(self):
         """Waits until it has stopped; it has to say that all went well."""
         status = self.process.wait(timeout=DEADLINE)
+        assert status == 0, f"exit status {status}\n{self.log.read_text()}"
+        self._check_log()
+
+    def _check_log(self):
         log = self.log.read_text()
-        assert status == 0, f"exit status {status}\n{log}"
         errors = [line for line in log.splitlines() if '"level":"ERROR"' in line]
+        # A killed one may leave half a line behind.
+        errors = [line for line in errors if line.endswith("}")]
         errors = [line for line in errors if json.loads(line)["message"] not in self.expected]
         assert "panicked" not in log and not errors, log
 
