@@ -5,7 +5,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use weir_core::{CredentialFault, Presented, Reason, Rule};
+use weir_core::{CredentialFault, Presented, Reason, Rule, Target, Token};
 
 /// Devices pad or do not pad; both are taken.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -15,19 +15,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A user name and a password (RFC 7617). No `Debug`: it is a secret.
-pub(crate) struct Basic {
-    username: String,
-    password: Vec<u8>,
+/// What the header presents. No `Debug`: it is a secret.
+pub(crate) enum Authorization {
+    /// A user name and a password (RFC 7617).
+    Basic { username: String, password: Vec<u8> },
+    /// A token that the device has signed (RFC 6750).
+    Bearer(Token),
 }
 
-impl Basic {
-    /// Reads the header.
+impl Authorization {
+    /// Reads the header. The device that the address names is the one that presents a token, unless
+    /// the token itself says who does.
     ///
     /// # Errors
     /// Unauthorized if nothing applicable or well-formed is presented, a bad request if the header
     /// itself cannot be read.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, Reason> {
+    pub(crate) fn from_headers(headers: &HeaderMap, target: &Target) -> Result<Self, Reason> {
         let header = headers
             .get(AUTHORIZATION)
             .ok_or(Reason::Unauthorized(CredentialFault::Missing))?
@@ -37,28 +40,40 @@ impl Basic {
             Some(at) => header.split_at(at),
             None => return Err(unreadable()),
         };
-        // Tokens are for later: a mechanism that does not apply leaves the request without any.
-        if !scheme.eq_ignore_ascii_case(b"Basic") {
-            return Err(Reason::Unauthorized(CredentialFault::Missing));
+        let credentials = credentials.trim_ascii();
+        if scheme.eq_ignore_ascii_case(b"Basic") {
+            basic(credentials)
+        } else if scheme.eq_ignore_ascii_case(b"Bearer") {
+            let named = || {
+                let (tenant, device) = (target.tenant.as_deref()?, target.device.as_deref()?);
+                Some((tenant.into(), device.into()))
+            };
+            let token = Token::parse(credentials, named).ok_or(MALFORMED)?;
+            Ok(Self::Bearer(token))
+        } else {
+            // A mechanism that does not apply leaves the request without any.
+            Err(Reason::Unauthorized(CredentialFault::Missing))
         }
-        let mut decoded = BASE64
-            .decode(credentials.trim_ascii())
-            .map_err(|_| unreadable())?;
-        let malformed = || Reason::Unauthorized(CredentialFault::Malformed);
-        let colon = decoded.iter().position(|byte| *byte == b':');
-        let password = decoded.split_off(colon.ok_or_else(malformed)? + 1);
-        decoded.pop();
-        let username = String::from_utf8(decoded).map_err(|_| malformed())?;
-        Ok(Self { username, password })
     }
 
     /// The credentials as the pipeline takes them.
     pub(crate) fn presented(&self) -> Presented<'_> {
-        Presented::Password {
-            username: &self.username,
-            password: &self.password,
+        match self {
+            Self::Basic { username, password } => Presented::Password { username, password },
+            Self::Bearer(token) => Presented::Token(token),
         }
     }
+}
+
+const MALFORMED: Reason = Reason::Unauthorized(CredentialFault::Malformed);
+
+fn basic(credentials: &[u8]) -> Result<Authorization, Reason> {
+    let mut decoded = BASE64.decode(credentials).map_err(|_| unreadable())?;
+    let colon = decoded.iter().position(|byte| *byte == b':');
+    let password = decoded.split_off(colon.ok_or(MALFORMED)? + 1);
+    decoded.pop();
+    let username = String::from_utf8(decoded).map_err(|_| MALFORMED)?;
+    Ok(Authorization::Basic { username, password })
 }
 
 fn unreadable() -> Reason {
@@ -74,7 +89,10 @@ mod tests {
     fn parse(header: &[u8]) -> Result<(String, Vec<u8>), Reason> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_bytes(header).unwrap());
-        Basic::from_headers(&headers).map(|basic| (basic.username, basic.password))
+        match Authorization::from_headers(&headers, &Target::default())? {
+            Authorization::Basic { username, password } => Ok((username, password)),
+            Authorization::Bearer(_) => panic!("a token"),
+        }
     }
 
     #[test]
@@ -101,13 +119,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_verified_is_missing_or_malformed() {
-        let missing = Basic::from_headers(&HeaderMap::new()).err();
+        let missing = Authorization::from_headers(&HeaderMap::new(), &Target::default());
         assert_eq!(
-            missing,
+            missing.err(),
             Some(Reason::Unauthorized(CredentialFault::Missing))
         );
-        let cases: [(&[u8], CredentialFault); 5] = [
-            (b"Bearer e30.e30.e30", CredentialFault::Missing),
+        let cases: [(&[u8], CredentialFault); 7] = [
+            (b"Bearer e30.e30.e30", CredentialFault::Malformed),
+            (b"Bearer ", CredentialFault::Malformed),
+            (b"Bearer \xe4.\xe4.\xe4", CredentialFault::Malformed),
             (b"Digest username=x", CredentialFault::Missing),
             (b"B\xe4sic abc", CredentialFault::Missing),
             // No colon; a user name that is not UTF-8.

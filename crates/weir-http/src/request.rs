@@ -22,7 +22,7 @@ use weir_listener::TlsPeer;
 use crate::address::Address;
 use crate::body::{Payload, PayloadError};
 use crate::config::HttpConfig;
-use crate::credentials::Basic;
+use crate::credentials::Authorization;
 use crate::handover::{AnswerBody, Unconfirmed};
 use crate::outcome::{Answer, Phase};
 use crate::{command, cors};
@@ -133,7 +133,9 @@ impl Front {
         payload: &mut Payload,
         (arrived, link): (Instant, &Link),
     ) -> Result<Taken, Answer> {
-        let session = self.authenticate(&head.headers, link.tls.as_ref()).await?;
+        let target = &address.target;
+        let session = self.authenticate(&head.headers, target, link.tls.as_ref());
+        let session = session.await?;
         check_target(&session, head, address)?;
         check_expectation(&head.headers)?;
         let payload = self.payload(&session, payload).await?;
@@ -184,22 +186,25 @@ impl Front {
         })
     }
 
-    /// A client certificate goes before a password, and there is no way back (contract §2.4).
+    /// A client certificate goes before what the header presents, and there is no way back (contract
+    /// §2.4).
     async fn authenticate(
         &self,
         headers: &HeaderMap,
+        target: &Target,
         tls: Option<&TlsPeer>,
     ) -> Result<Arc<Session>, Answer> {
         let certificate = tls.and_then(|peer| Some((peer.certificate.as_ref()?, peer)));
-        let basic;
+        let authorization;
         let presented = match certificate {
             Some((certificate, peer)) => Presented::Certificate {
                 certificate,
                 server_name: peer.server_name.as_deref(),
             },
             None => {
-                basic = Basic::from_headers(headers).map_err(|reason| self.refuse(None, reason))?;
-                basic.presented()
+                authorization = Authorization::from_headers(headers, target)
+                    .map_err(|reason| self.refuse(None, reason))?;
+                authorization.presented()
             }
         };
         let context = ClientContext::default();

@@ -4,6 +4,7 @@
 //! is a [`Token`], which proves nothing; [`Attempt::by_token`] asks the registry for the keys. A
 //! signature is verified by aws-lc, with the algorithm that the token names, if a key of the device is of
 //! that kind: neither `none` nor anything with a shared secret is among them (RFC 8725 §2.1).
+//! No library for tokens stands in between: `jsonwebtoken` 11 has no ES512, and reads the clock itself.
 
 use std::time::Duration;
 
@@ -109,16 +110,29 @@ struct Claims {
     tid: Value,
     #[serde(default)]
     sub: Value,
-    #[serde(flatten)]
-    times: Times,
+    iat: Option<Date>,
+    nbf: Option<Date>,
+    exp: Option<Date>,
 }
 
-/// When a token may be used: seconds since 1970, perhaps with a fraction.
-#[derive(Deserialize)]
+/// Seconds since 1970. Fractions are cut off, and what no clock will ever show is the end of time.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(from = "Number")]
+struct Date(i64);
+
+impl From<Number> for Date {
+    fn from(number: Number) -> Self {
+        let seconds = number.as_i64();
+        let rounded = || number.as_f64().unwrap_or_default() as i64;
+        Self(seconds.unwrap_or_else(rounded))
+    }
+}
+
+/// When a token may be used.
 struct Times {
-    iat: Option<Number>,
-    nbf: Option<Number>,
-    exp: Option<Number>,
+    issued: Option<Date>,
+    starts: Option<Date>,
+    expires: Option<Date>,
 }
 
 /// Why a token is not good. The device is not told which of it.
@@ -174,7 +188,11 @@ impl Token {
         Some(Self {
             tenant,
             auth_id,
-            times: claims.times,
+            times: Times {
+                issued: claims.iat,
+                starts: claims.nbf,
+                expires: claims.exp,
+            },
             algorithm,
             signed: signed.into(),
             signature: BASE64_URL.decode(signature).ok()?,
@@ -192,8 +210,8 @@ impl Token {
         }
     }
 
-    /// Takes some 50 µs, the largest keys half a millisecond: less than to hand it to another thread
-    /// would be worth.
+    /// Takes 20 µs with an RSA key of 2,048 bits, 350 µs on P-521: too little to be handed to another
+    /// thread.
     fn is_signed_with(&self, key: &PublicKey) -> bool {
         let Algorithm {
             key: kind,
@@ -221,12 +239,12 @@ impl Claims {
 impl Times {
     /// How long the token can still be used at `now`.
     fn left(&self, now: i64) -> Result<Duration, Flaw> {
-        let issued = seconds(self.iat.as_ref()).ok_or(Flaw::NoIssue)?;
-        let expires = seconds(self.exp.as_ref()).ok_or(Flaw::NoExpiry)?;
+        let Date(issued) = self.issued.ok_or(Flaw::NoIssue)?;
+        let Date(expires) = self.expires.ok_or(Flaw::NoExpiry)?;
         if issued > now + SKEW {
             return Err(Flaw::FromTheFuture);
         }
-        if seconds(self.nbf.as_ref()).is_some_and(|start| start > now + SKEW) {
+        if self.starts.is_some_and(|Date(start)| start > now + SKEW) {
             return Err(Flaw::Early);
         }
         if expires <= issued {
@@ -239,13 +257,6 @@ impl Times {
         let left = u64::try_from(left).map_err(|_| Flaw::Expired)?;
         Ok(Duration::from_secs(left))
     }
-}
-
-/// Fractions are cut off, and what no clock will ever show is as good as the end of time.
-fn seconds(date: Option<&Number>) -> Option<i64> {
-    let date = date?;
-    date.as_i64()
-        .or_else(|| date.as_f64().map(|seconds| seconds as i64))
 }
 
 fn filled(name: &Value) -> Option<&str> {
@@ -266,8 +277,8 @@ impl Attempt<'_> {
         }
         let left = token.check(&credentials, OffsetDateTime::now_utc());
         let left = left.map_err(|flaw| {
-            let (tenant, device) = (tenant.id.as_str(), credentials.device.as_str());
-            tracing::debug!(tenant, device, %flaw, "a token is not good");
+            let device = credentials.device.as_str();
+            tracing::debug!(tenant = tenant.id.as_str(), device, %flaw, "a token is not good");
             refused(&tenant, BAD)
         })?;
         let expires = Some(Instant::now() + left);

@@ -8,13 +8,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-pub use jwt::Token;
-
 use crate::provisioning::announce;
 use crate::{
     AuthId, Cached, CredentialFault, CredentialType, Credentials, DeviceId, LookupError, Pipeline,
     Protocol, Reason, RegisteredTenant, TenantId,
 };
+
+pub use jwt::Token;
 
 /// Credentials as a device presented them.
 pub enum Presented<'a> {

@@ -186,7 +186,8 @@ pub(crate) async fn read_answer(stream: &mut TcpStream) -> String {
     answer + std::str::from_utf8(&body).unwrap()
 }
 
-/// A registry of one tenant, `acme`, with a device, a gateway and two edge devices.
+/// A registry of one tenant, `acme`, with a device, a gateway and two edge devices. The first two sign
+/// tokens under their ids.
 pub(crate) struct Registered(Mutex<Records>);
 
 pub(crate) struct Records {
@@ -213,6 +214,10 @@ impl Registered {
             secrets: Secrets::Passwords(vec![PasswordSecret::of_random("pw")]),
             is_unannounced: false,
         };
+        let with_key = |device: &str| Credentials {
+            secrets: Secrets::PublicKeys(vec![crate::tokens::key()]),
+            ..credentials(device)
+        };
         let via = |gateway: &str| Device {
             via: vec![gateway.to_owned()],
             ..Device::default()
@@ -221,6 +226,8 @@ impl Registered {
         Self(Mutex::new(Records {
             tenant: Tenant::default(),
             credentials: BTreeMap::from([
+                ("4711".to_owned(), with_key("4711")),
+                ("gateway".to_owned(), with_key("gateway")),
                 ("gateway1".to_owned(), credentials("gateway")),
                 ("sensor1".to_owned(), credentials("4711")),
             ]),

@@ -13,4 +13,5 @@ mod kit;
 mod metrics;
 mod order;
 mod responses;
+mod tokens;
 mod uploads;
