@@ -48,9 +48,9 @@ pub struct MqttConfig {
     /// When there are as many, nothing more is read from the connection. MQTT 5 clients are told
     /// it as Receive Maximum. Default: 64.
     pub max_in_flight: NonZeroU16,
-    /// Milliseconds in which a device has to acknowledge a command that it takes with QoS 1, 1 to
-    /// 7000, anything else counts as the nearest of the two. After that the application is told to
-    /// send it again. Default: 1000.
+    /// Milliseconds in which a command has to be with its device, waiting included, and with QoS 1
+    /// acknowledged; 1 to 7000, anything else counts as the nearest of the two. After that the
+    /// application is told to send it again. Default: 1000.
     pub command_timeout: u64,
 }
 

@@ -15,7 +15,7 @@ use weir_core::{
 };
 
 use crate::codec::{self, BadConnect, Codec, Connect, Limits};
-use crate::credentials;
+use crate::credentials::{self, Login};
 use crate::outcome::connect_code;
 use crate::session::{Arrival, Shared};
 use crate::wire::Wire;
@@ -129,7 +129,8 @@ async fn decide(
     pipeline.connect(Protocol::Mqtt, principal).await
 }
 
-/// A client certificate goes first. If it leads nowhere, a password may (device contract §3.2).
+/// A client certificate goes first. If it leads nowhere, a token or a password may (device contract
+/// §3.2).
 async fn authenticate(
     pipeline: &Pipeline,
     arrival: &Arrival,
@@ -138,12 +139,12 @@ async fn authenticate(
     let context = ClientContext {
         client_id: Some(&*request.client_id).filter(|id| !id.is_empty()),
     };
-    let by_password = credentials::presented(request);
+    let login = Login::of(request);
     if let Some(presented) = credentials::certificate(arrival.tls.as_deref()) {
         let known = pipeline.authenticate(Protocol::Mqtt, presented, context);
         match known.await {
             Err(error) if credentials::leads_nowhere(&error.reason) => {
-                if by_password.is_err() {
+                if login.is_err() {
                     let reason = Reason::Unauthorized(CredentialFault::Wrong);
                     return Err(AuthenticationError { reason, ..error });
                 }
@@ -151,11 +152,11 @@ async fn authenticate(
             decided => return decided,
         }
     }
-    let presented = by_password.map_err(|reason| AuthenticationError {
+    let login = login.map_err(|reason| AuthenticationError {
         tenant: None,
         reason,
     })?;
-    let known = pipeline.authenticate(Protocol::Mqtt, presented, context);
+    let known = pipeline.authenticate(Protocol::Mqtt, login.presented(), context);
     known.await
 }
 

@@ -2,12 +2,14 @@
 
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use rmqtt_codec::v5::DisconnectReasonCode;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use weir_core::command::CommandDelivery;
 use weir_core::{Pipeline, Reason, Refusal};
 use weir_listener::TlsPeer;
 
@@ -56,7 +58,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     // Boxed, so that its memory is given back: a connection is idle for most of its life.
     let handshake = Box::pin(handshake::connect(&mut wire, arrival, &stop, shared));
     let Some(accepted) = handshake.await else {
-        return Box::pin(wire.close()).await;
+        return Box::pin(wire.close(|| ())).await;
     };
     let session = accepted.session.clone();
     let halt = async move {
@@ -108,7 +110,8 @@ enum End {
 enum Ending {
     Violation(&'static str),
     Refused(Reason),
-    RegistrationEnded,
+    /// The connected device's, or its tenant's.
+    RegistrationEnded(Reason),
     Silence,
     Shutdown,
 }
@@ -134,26 +137,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
 
     async fn run(mut self) {
         let end = poll_fn(|cx| self.poll(cx)).await;
+        if let Some(close) = self.finish(end) {
+            close.await;
+        }
+    }
+
+    /// Gives up everything that is open. What is returned says goodbye, if there is somebody to say
+    /// it to.
+    fn finish(self, end: End) -> Option<Pin<Box<impl Future<Output = ()>>>> {
         let Self {
             mut wire,
             mut codec,
             uplinks,
-            mut downlinks,
+            downlinks,
             ..
         } = self;
-        if let End::Close(_, Ending::RegistrationEnded) = end
-            && let Some(downlinks) = &mut downlinks
-        {
-            downlinks.leave();
+        let mut begun = Vec::new();
+        if let Some(mut downlinks) = downlinks {
+            let is_unregistered = matches!(end, End::Close(_, Ending::RegistrationEnded(_)));
+            if is_unregistered || uplinks.session().is_closed() {
+                downlinks.leave();
+            }
+            begun = downlinks.finish(&mut wire.outbox);
         }
         // What has no outcome yet gets one without a listener, and applications are told that the
         // device takes no more commands; core sees to that.
-        drop((uplinks, downlinks));
-        if let End::Close(code, ending) = end {
-            tracing::debug!(?code, ?ending, "connection closed");
-            codec.disconnect(code, ending.text(), &mut wire.outbox);
-            Box::pin(wire.close()).await;
-        }
+        drop(uplinks);
+        let End::Close(code, ending) = end else {
+            return None;
+        };
+        tracing::debug!(?code, ?ending, "connection closed");
+        codec.disconnect(code, ending.text(), &mut wire.outbox);
+        let written = || begun.into_iter().for_each(CommandDelivery::accept);
+        Some(Box::pin(wire.close(written)))
     }
 
     /// Everything that happens on a connection, in this order, until nothing is left to be done:
@@ -165,7 +181,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         {
             if let Halt::Closed = halt {
                 let code = DisconnectReasonCode::AdministrativeAction;
-                return Poll::Ready(End::Close(code, Ending::RegistrationEnded));
+                let ending = Ending::RegistrationEnded(Reason::DeviceUnknown);
+                return Poll::Ready(End::Close(code, ending));
             }
             self.is_stopping = true;
             if let Some(downlinks) = &mut self.downlinks {
@@ -199,15 +216,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             let had_output = self.wire.has_output();
             match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Flow::Break(End::Gone),
-                Poll::Ready(Ok(())) if had_output => {
+                Poll::Ready(Ok(())) => {
                     self.stall.drained();
-                    // There is room for more answers now.
-                    continue;
+                    if had_output {
+                        // There is room for more answers now.
+                        continue;
+                    }
                 }
-                Poll::Ready(Ok(())) => {}
                 Poll::Pending => return Flow::Continue(()),
             }
-            if self.is_stopping && self.uplinks.is_empty() {
+            if self.is_stopping && self.uplinks.is_empty() && !self.waits_for_acks() {
                 let code = DisconnectReasonCode::ServerShuttingDown;
                 return Flow::Break(End::Close(code, Ending::Shutdown));
             }
@@ -226,15 +244,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         let before = self.wire.outbox.len();
         let poll = self.wire.poll_write(cx);
         if let Some(downlinks) = &mut self.downlinks {
-            downlinks.written(before - self.wire.outbox.len());
+            let bytes = before - self.wire.outbox.len();
+            downlinks.written(bytes, self.wire.unflushed());
         }
         poll
     }
 
     /// Whether anything is read from the peer. Back pressure is reading less.
     fn reads(&self) -> bool {
+        if self.is_stopping {
+            return self.waits_for_acks();
+        }
         let answers_subscribe = self.downlinks.as_ref().is_none_or(|all| all.has_room());
-        !self.is_stopping && self.uplinks.has_room() && answers_subscribe
+        self.uplinks.has_room() && answers_subscribe
+    }
+
+    /// Whether the device has commands that it has not acknowledged, and time for it.
+    fn waits_for_acks(&self) -> bool {
+        self.downlinks.as_ref().is_some_and(|all| all.has_open())
     }
 
     /// Answers all messages whose turn has come. When one of them ends the connection, those behind
@@ -258,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
 
     fn answer_refusal(&mut self, reply: Reply, refusal: Refusal) -> Option<End> {
         match consequence(&refusal, reply.on_error, reply.packet_id) {
-            Consequence::Close(code) => Some(End::Close(code, Ending::Refused(refusal.reason))),
+            Consequence::Close(code) => Some(End::Close(code, refusal.into())),
             Consequence::Acknowledge(packet_id) => {
                 let out = &mut self.wire.outbox;
                 self.codec.puback_refused(packet_id, out);
@@ -292,6 +319,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     }
 
     fn handle(&mut self, cx: &mut Context<'_>, packet: Packet) -> Flow {
+        let is_awaited = matches!(packet, Packet::PublishAck(..) | Packet::Disconnect);
+        if self.is_stopping && !is_awaited {
+            return Flow::Continue(());
+        }
+        // A message has an outcome of its own (device contract §1.6.3).
+        let ends = matches!(
+            packet,
+            Packet::Subscribe(..) | Packet::Unsubscribe(..) | Packet::PublishAck(..)
+        );
+        if ends && self.uplinks.session().has_expired() {
+            let _ = self.answer_outcomes(cx);
+            let ending = Ending::Refused(Reason::CredentialExpired);
+            return Flow::Break(End::Close(DisconnectReasonCode::NotAuthorized, ending));
+        }
         let out = &mut self.wire.outbox;
         match packet {
             Packet::Publish(publish) => self.uplinks.start(cx, *publish, self.arrived),
@@ -348,13 +389,29 @@ impl From<Violation> for End {
     }
 }
 
+impl From<Refusal> for Ending {
+    fn from(Refusal { reason, terminal }: Refusal) -> Self {
+        match reason {
+            // It is not terminal for a gateway that another device is gone.
+            Reason::DeviceUnknown
+            | Reason::GatewayUnknown
+            | Reason::TenantDisabled
+            | Reason::TenantUnknown
+                if terminal =>
+            {
+                Self::RegistrationEnded(reason)
+            }
+            other => Self::Refused(other),
+        }
+    }
+}
+
 impl Ending {
     /// What an MQTT 5 client is told in words.
     fn text(&self) -> Option<&str> {
         match self {
             Self::Violation(text) => Some(text),
-            Self::Refused(reason) => Some(reason.text()),
-            Self::RegistrationEnded => Some("device is disabled or not registered"),
+            Self::Refused(reason) | Self::RegistrationEnded(reason) => Some(reason.text()),
             Self::Silence | Self::Shutdown => None,
         }
     }

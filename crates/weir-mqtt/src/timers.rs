@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 /// How long a peer may leave what it is sent unread. Reading from it has stopped by then, so
 /// nothing but this notices that it is gone.
@@ -77,7 +77,7 @@ pub(crate) struct StallWatch {
 impl StallWatch {
     /// Output waits for the peer. Ready when it has waited for too long.
     pub(crate) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let start = || Box::pin(sleep_until((Instant::now() + STALL).into()));
+        let start = || Box::pin(sleep(STALL));
         self.timer.get_or_insert_with(start).as_mut().poll(cx)
     }
 

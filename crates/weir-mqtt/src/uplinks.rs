@@ -94,6 +94,12 @@ impl Uplinks {
         let received = match received {
             Ok(received) => received,
             Err(reason) => {
+                // Only a topic that cannot be read is worse (device contract §3.5).
+                let has_expired = reason != MALFORMED_TOPIC && self.session.has_expired();
+                let reason = match has_expired {
+                    true => Reason::CredentialExpired,
+                    false => reason,
+                };
                 let outcome = self.session.refuse(reason);
                 return self.settle(reply, outcome);
             }

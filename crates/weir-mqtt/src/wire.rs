@@ -30,8 +30,8 @@ pub(crate) struct Wire<S> {
     io: S,
     pub(crate) inbox: BytesMut,
     pub(crate) outbox: BytesMut,
-    /// Whether something was written that the stream may still hold back (TLS).
-    unflushed: bool,
+    /// Bytes that were written and that the stream may still hold back (TLS).
+    unflushed: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             io,
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
-            unflushed: false,
+            unflushed: 0,
         }
     }
 
@@ -73,35 +73,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Whether something has not reached the socket yet.
     pub(crate) fn has_output(&self) -> bool {
-        !self.outbox.is_empty() || self.unflushed
+        !self.outbox.is_empty() || self.unflushed > 0
     }
 
-    /// Writes the outbox. Ready when everything is written.
+    /// How many bytes that have left the outbox may not have reached the socket yet.
+    pub(crate) fn unflushed(&self) -> usize {
+        self.unflushed
+    }
+
+    /// Writes the outbox. Ready when everything is in the socket.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.outbox.is_empty() {
+        loop {
+            // First of all: what the stream holds back cannot be taken out of the output any more.
+            if self.unflushed > 0 {
+                ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+                self.unflushed = 0;
+            }
+            if self.outbox.is_empty() {
+                if self.outbox.capacity() > KEPT_OUTPUT {
+                    self.outbox = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
             let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.outbox))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.outbox.advance(written);
-            self.unflushed = true;
+            self.unflushed += written;
         }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-            self.unflushed = false;
-            if self.outbox.capacity() > KEPT_OUTPUT {
-                self.outbox = BytesMut::new();
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 
-    /// Writes what is left, says that nothing more will come, and waits briefly for the peer to do
-    /// the same. A socket that is closed over unread input is reset, and a reset may overtake the
+    /// Writes what is left, calls `written` if all of it is in the socket, says that nothing more will
+    /// come, and waits briefly for the peer to do the same. A socket that is closed over unread input is reset, and a reset may overtake the
     /// last bytes, which say why.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(mut self, written: impl FnOnce()) {
         let close = async {
             poll_fn(|cx| self.poll_write(cx)).await?;
+            written();
             self.io.shutdown().await?;
             loop {
                 self.inbox = BytesMut::new();

@@ -1,15 +1,14 @@
 //! Commands that are on their way to the device.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
-use std::pin::Pin;
-use std::task::Context;
-use std::time::Duration;
+use std::ops::Range;
 
 use bytes::BytesMut;
 use rmqtt_codec::types::QoS;
 use rmqtt_codec::v5::PublishAckReason;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use weir_core::command::CommandDelivery;
 use weir_core::{Reason, RejectCondition};
 
@@ -19,40 +18,44 @@ use crate::codec::Codec;
 /// Commands that may wait for their PUBACK at the same time.
 const IN_FLIGHT: usize = 64;
 
-/// What was written and has no outcome yet.
+/// What was put into the output and has no outcome yet.
 ///
-/// With QoS 0 the device has a command when it is in the socket; with QoS 1 when it says so, for which
-/// it has so much time (device contract §3.9).
+/// With QoS 0 the device has a command when it is in the socket; with QoS 1 when it says so (device
+/// contract §3.9). What is given up before the stream has taken anything of it is taken out of the
+/// output again: an application that was told to send its command once more must not see it carried
+/// out twice.
 pub(super) struct Deliveries {
-    timeout: Duration,
     receive_maximum: usize,
-    /// Bytes of the output that went into the socket.
-    written: u64,
-    /// QoS 0, each with what `written` is when all of it is in the socket.
-    unwritten: VecDeque<(u64, CommandDelivery)>,
-    /// QoS 1, in the order of their deadlines.
-    open: VecDeque<Open>,
+    /// Bytes of the output that the stream has taken.
+    taken: u64,
+    /// QoS 0, in the order of their places.
+    unwritten: VecDeque<Sent>,
+    /// QoS 1.
+    open: VecDeque<Sent>,
     ids: PacketIds,
-    /// Fires at the first deadline or before it: an acknowledgement leaves it as it is.
-    timer: Option<Pin<Box<Sleep>>>,
 }
 
-struct Open {
-    packet_id: NonZeroU16,
-    deadline: Instant,
-    delivery: CommandDelivery,
+/// A command, and until when it has to be with the device.
+pub(super) struct Timed {
+    pub(super) deadline: Instant,
+    pub(super) delivery: CommandDelivery,
+}
+
+struct Sent {
+    /// Where it is in all of the output, counted like `taken`.
+    place: Range<u64>,
+    packet_id: Option<NonZeroU16>,
+    command: Timed,
 }
 
 impl Deliveries {
-    pub(super) fn new(timeout: Duration, receive_maximum: NonZeroU16) -> Self {
+    pub(super) fn new(receive_maximum: NonZeroU16) -> Self {
         Self {
-            timeout,
             receive_maximum: receive_maximum.get().into(),
-            written: 0,
+            taken: 0,
             unwritten: VecDeque::new(),
             open: VecDeque::new(),
             ids: PacketIds::default(),
-            timer: None,
         }
     }
 
@@ -63,46 +66,51 @@ impl Deliveries {
         qos == QoS::AtMostOnce || has_window()
     }
 
+    /// Whether any of them waits for its PUBACK.
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Sends a command.
     pub(super) fn send(
         &mut self,
         (topic, qos): (&str, QoS),
-        delivery: CommandDelivery,
+        command: Timed,
         codec: &Codec,
         out: &mut BytesMut,
     ) {
         let packet_id = match qos {
             QoS::AtMostOnce => None,
             _ => match self.ids.take() {
-                None => return delivery.release(),
+                None => return command.delivery.release(),
                 taken => taken,
             },
         };
-        let payload = &delivery.command().payload;
-        let is_sent = codec.publish(topic, packet_id, payload, out);
-        match packet_id {
-            Some(packet_id) if is_sent => self.open.push_back(Open {
+        let start = self.taken + out.len() as u64;
+        let payload = &command.delivery.command().payload;
+        if codec.publish(topic, packet_id, payload, out) {
+            let row = match packet_id {
+                Some(_) => &mut self.open,
+                None => &mut self.unwritten,
+            };
+            row.push_back(Sent {
+                place: start..self.taken + out.len() as u64,
                 packet_id,
-                deadline: Instant::now() + self.timeout,
-                delivery,
-            }),
-            None if is_sent => {
-                let end = self.written + out.len() as u64;
-                self.unwritten.push_back((end, delivery));
-            }
-            unused => {
-                unused.map(|packet_id| self.ids.free(packet_id));
-                delivery.reject(Reason::PayloadTooLarge);
-            }
+                command,
+            });
+        } else {
+            packet_id.map(|packet_id| self.ids.free(packet_id));
+            command.delivery.reject(Reason::PayloadTooLarge);
         }
     }
 
-    /// So many bytes more are in the socket.
-    pub(super) fn written(&mut self, bytes: usize) {
-        self.written += bytes as u64;
-        let written = self.written;
-        while let Some((_, delivery)) = self.unwritten.pop_front_if(|(end, _)| *end <= written) {
-            delivery.accept();
+    /// The stream has taken so many bytes more; the last `unflushed` of all may not be in the socket.
+    pub(super) fn written(&mut self, bytes: usize, unflushed: usize) {
+        self.taken += bytes as u64;
+        let in_socket = self.taken.saturating_sub(unflushed as u64);
+        let is_in_socket = |sent: &mut Sent| sent.place.end <= in_socket;
+        while let Some(sent) = self.unwritten.pop_front_if(is_in_socket) {
+            sent.command.delivery.accept();
         }
     }
 
@@ -110,41 +118,76 @@ impl Deliveries {
     pub(super) fn acknowledged(&mut self, packet_id: NonZeroU16, said: PublishAckReason) {
         self.ids.free(packet_id);
         let mut open = self.open.iter();
-        let Some(place) = open.position(|open| open.packet_id == packet_id) else {
+        let Some(row) = open.position(|open| open.packet_id == Some(packet_id)) else {
             return;
         };
-        if let Some(Open { delivery, .. }) = self.open.remove(place) {
-            settle(delivery, said);
+        if let Some(sent) = self.open.remove(row) {
+            settle(sent.command.delivery, said);
         }
     }
 
-    /// Gives up what was not acknowledged in time; says whether there was any. The task is woken when
-    /// it is time to ask again.
-    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.open.len();
-        if self.timer.is_none() {
-            let first = self.open.front();
-            self.timer = first.map(|first| Box::pin(sleep_until(first.deadline)));
-        }
-        while let Some(timer) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            let now = Instant::now();
-            while let Some(late) = self.open.pop_front_if(|first| first.deadline <= now) {
-                late.delivery.release();
-            }
-            match self.open.front() {
-                Some(first) => timer.as_mut().reset(first.deadline),
-                None => self.timer = None,
-            }
-        }
-        self.open.len() < before
+    /// The first deadline of all.
+    pub(super) fn first_deadline(&self) -> Option<Instant> {
+        let all = self.unwritten.iter().chain(&self.open);
+        all.map(|sent| sent.command.deadline).min()
     }
 
-    /// Gives up what was not acknowledged: no acknowledgement is read any more.
-    pub(super) fn leave(&mut self) {
-        self.open.clear();
-        self.timer = None;
+    /// Gives up what was not taken in time; says whether there was any.
+    pub(super) fn expire(&mut self, now: Instant, out: &mut BytesMut) -> bool {
+        self.give_up(|sent| sent.command.deadline <= now, out)
+    }
+
+    /// Gives up everything but what came with QoS 0 and is in the socket in part. Once all of the
+    /// output is there, the device has those.
+    pub(super) fn finish(mut self, out: &mut BytesMut) -> Vec<CommandDelivery> {
+        let taken = self.taken;
+        self.give_up(
+            |sent| sent.packet_id.is_some() || sent.place.start >= taken,
+            out,
+        );
+        let begun = self.unwritten.into_iter();
+        begun.map(|sent| sent.command.delivery).collect()
+    }
+
+    fn give_up(&mut self, is_over: impl Fn(&Sent) -> bool, out: &mut BytesMut) -> bool {
+        let mut over = Vec::new();
+        for row in [&mut self.unwritten, &mut self.open] {
+            // They were taken from several subscriptions in turn, so any may be over.
+            if row.iter().any(&is_over) {
+                let all = std::mem::take(row).into_iter();
+                let (gone, kept): (VecDeque<_>, _) = all.partition(&is_over);
+                *row = kept;
+                over.extend(gone);
+            }
+        }
+        // From the last one on, so that the places of those that are still to go stay true.
+        over.sort_unstable_by_key(|sent| Reverse(sent.place.start));
+        let any = !over.is_empty();
+        for sent in over {
+            if self.cut(&sent.place, out) {
+                // The client has never seen it.
+                sent.packet_id.map(|packet_id| self.ids.free(packet_id));
+            }
+            sent.command.delivery.release();
+        }
+        any
+    }
+
+    /// Takes what is at `place` out of the output, if the stream has taken nothing of it.
+    fn cut(&mut self, place: &Range<u64>, out: &mut BytesMut) -> bool {
+        let Some(start) = place.start.checked_sub(self.taken) else {
+            return false;
+        };
+        let length = place.end - place.start;
+        let (begin, end) = (start as usize, (start + length) as usize);
+        out.copy_within(end.., begin);
+        out.truncate(out.len() - length as usize);
+        for sent in self.unwritten.iter_mut().chain(&mut self.open) {
+            if sent.place.start > place.start {
+                sent.place = sent.place.start - length..sent.place.end - length;
+            }
+        }
+        true
     }
 }
 

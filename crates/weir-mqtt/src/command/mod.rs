@@ -4,6 +4,10 @@
 //! * `request` is a SUBSCRIBE that has no answer yet, `filter` the grammar of filters and topics.
 //! * `deliveries` are the commands that were sent and have no outcome yet, `packet_ids` their numbers.
 //!
+//! A command has one deadline, counted from when it is taken from its subscription. It may spend that
+//! time waiting, in the output, or unacknowledged; then it is given up. If the stream has taken nothing
+//! of it by then, it is never sent.
+//!
 //! Responses are uploads and go with those: see `uplinks` and `address`.
 
 mod deliveries;
@@ -12,7 +16,9 @@ mod packet_ids;
 mod request;
 
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::num::NonZeroU16;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,12 +27,13 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use rmqtt_codec::types::QoS;
 use rmqtt_codec::v5::PublishAckReason;
+use tokio::time::{Instant, Sleep, sleep_until};
 use weir_core::command::{CommandDelivery, Subscription};
 use weir_core::{DeviceId, Principal, Session};
 
 use crate::codec::Codec;
 use crate::latch::Signal;
-use deliveries::Deliveries;
+use deliveries::{Deliveries, Timed};
 use filter::{Filter, Form};
 use request::{Made, Request};
 
@@ -35,6 +42,12 @@ const OPEN_REQUESTS: usize = 8;
 
 /// Subscriptions of one connection; more are refused.
 const SUBSCRIPTIONS: usize = 1000;
+
+/// Commands of one connection that may wait until there is room to send them.
+const WAITING: usize = 64;
+
+/// The row of a subscription that grew beyond this is given back when it is empty.
+const KEPT_ROW: usize = 4;
 
 /// The subscriptions of a connection, and the commands that come by them.
 ///
@@ -50,6 +63,10 @@ pub(crate) struct Downlinks {
     /// The subscription that was asked last, so that all get their turn.
     turn: usize,
     deliveries: Deliveries,
+    /// How long a command may take to be with the device.
+    timeout: Duration,
+    /// Fires at the first deadline or before it: a command that was taken leaves it as it is.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Commands may wait for the output to be written.
     is_held_back: bool,
 }
@@ -61,9 +78,32 @@ struct Active {
     qos: QoS,
     /// None once another connection has taken its place.
     subscription: Option<Subscription>,
+    /// Commands that there was no room for when they came.
+    waiting: VecDeque<Timed>,
 }
 
 impl Active {
+    /// The next command that there is still time for.
+    fn next(&mut self, cx: &mut Context<'_>, timeout: Duration) -> Option<Timed> {
+        while let Some(command) = self.pop_waiting(|_| true) {
+            if command.deadline > Instant::now() {
+                return Some(command);
+            }
+            command.delivery.release();
+        }
+        let delivery = self.poll_next(cx)?;
+        let deadline = Instant::now() + timeout;
+        Some(Timed { deadline, delivery })
+    }
+
+    fn pop_waiting(&mut self, is_wanted: impl FnOnce(&mut Timed) -> bool) -> Option<Timed> {
+        let command = self.waiting.pop_front_if(is_wanted);
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(KEPT_ROW);
+        }
+        command
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Option<CommandDelivery> {
         match self.subscription.as_mut()?.poll_next(cx) {
             Poll::Ready(Some(delivery)) => Some(delivery),
@@ -77,8 +117,8 @@ impl Active {
 }
 
 impl Downlinks {
-    /// For a client that has `timeout` to acknowledge a command, and lets `receive_maximum` of them
-    /// be unacknowledged.
+    /// For a client that a command has to be with in `timeout`, and that lets `receive_maximum` of
+    /// them be unacknowledged.
     pub(crate) fn new(
         session: Arc<Session>,
         timeout: Duration,
@@ -90,7 +130,9 @@ impl Downlinks {
             requests: VecDeque::new(),
             active: Vec::new(),
             turn: 0,
-            deliveries: Deliveries::new(timeout, receive_maximum),
+            deliveries: Deliveries::new(receive_maximum),
+            timeout,
+            timer: None,
             is_held_back: false,
         }
     }
@@ -98,6 +140,11 @@ impl Downlinks {
     /// Whether one more SUBSCRIBE may come.
     pub(crate) fn has_room(&self) -> bool {
         self.requests.len() < OPEN_REQUESTS
+    }
+
+    /// Whether a command waits for its PUBACK.
+    pub(crate) fn has_open(&self) -> bool {
+        self.deliveries.has_open()
     }
 
     /// A SUBSCRIBE. It is answered when there is a result for each of its filters.
@@ -149,9 +196,10 @@ impl Downlinks {
         self.signal.raise();
     }
 
-    /// So many bytes of the output are in the socket now.
-    pub(crate) fn written(&mut self, bytes: usize) {
-        self.deliveries.written(bytes);
+    /// The stream has taken so many bytes more of the output; the last `unflushed` of all may not be
+    /// in the socket.
+    pub(crate) fn written(&mut self, bytes: usize, unflushed: usize) {
+        self.deliveries.written(bytes, unflushed);
         if bytes > 0 && std::mem::take(&mut self.is_held_back) {
             self.signal.raise();
         }
@@ -170,8 +218,8 @@ impl Downlinks {
         let cx = &mut Context::from_waker(&waker);
         self.answer_requests(cx, codec, out);
         loop {
-            self.take_commands(cx, codec, (out, limit));
-            if !self.deliveries.poll_expired(cx) {
+            self.send_commands(cx, codec, (out, limit));
+            if !self.poll_expired(cx, out) {
                 return;
             }
         }
@@ -198,6 +246,7 @@ impl Downlinks {
             form: made.form,
             qos: made.qos,
             subscription: Some(made.subscription),
+            waiting: VecDeque::new(),
         };
         let mut all = self.active.iter_mut();
         match all.find(|earlier| earlier.key == active.key) {
@@ -207,7 +256,7 @@ impl Downlinks {
     }
 
     /// Asks all subscriptions in turn, until none has a command or there is no room for one.
-    fn take_commands(
+    fn send_commands(
         &mut self,
         cx: &mut Context<'_>,
         codec: &Codec,
@@ -215,37 +264,96 @@ impl Downlinks {
     ) {
         let count = self.active.len();
         let mut idle = 0;
+        let mut is_short = false;
         while idle < count {
             if out.len() >= limit {
                 self.is_held_back = true;
-                return;
+                is_short = true;
+                break;
             }
             self.turn = (self.turn + 1) % count;
             let active = &mut self.active[self.turn];
             idle += 1;
-            if self.deliveries.has_room(active.qos)
-                && let Some(delivery) = active.poll_next(cx)
-            {
+            if !self.deliveries.has_room(active.qos) {
+                is_short = true;
+            } else if let Some(command) = active.next(cx, self.timeout) {
                 idle = 0;
-                match active.form.topic(&delivery) {
+                match active.form.topic(&command.delivery) {
                     Ok(topic) => {
                         let way = (topic.as_str(), active.qos);
-                        self.deliveries.send(way, delivery, codec, out);
+                        self.deliveries.send(way, command, codec, out);
                     }
-                    Err(reason) => delivery.reject(reason),
+                    Err(reason) => command.delivery.reject(reason),
+                }
+            }
+        }
+        if is_short {
+            self.queue_commands(cx);
+        }
+    }
+
+    /// Takes what there is no room for, so that its time begins: in a subscription it would have none.
+    fn queue_commands(&mut self, cx: &mut Context<'_>) {
+        let mut waiting: usize = self.active.iter().map(|active| active.waiting.len()).sum();
+        let deadline = Instant::now() + self.timeout;
+        for active in &mut self.active {
+            while let Some(delivery) = active.poll_next(cx) {
+                if waiting < WAITING {
+                    waiting += 1;
+                    active.waiting.push_back(Timed { deadline, delivery });
+                } else {
+                    delivery.release();
                 }
             }
         }
     }
 
+    /// Gives up what the device does not have in time; says whether there was any. The task is woken
+    /// when it is time to ask again.
+    fn poll_expired(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> bool {
+        let mut any = false;
+        if self.timer.is_none() {
+            let first = self.first_deadline();
+            self.timer = first.map(|first| Box::pin(sleep_until(first)));
+        }
+        while let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            let now = Instant::now();
+            any |= self.deliveries.expire(now, out);
+            for active in &mut self.active {
+                while let Some(command) = active.pop_waiting(|first| first.deadline <= now) {
+                    command.delivery.release();
+                }
+            }
+            match (self.first_deadline(), &mut self.timer) {
+                (Some(first), Some(timer)) => timer.as_mut().reset(first),
+                _ => self.timer = None,
+            }
+        }
+        any
+    }
+
+    fn first_deadline(&self) -> Option<Instant> {
+        let waiting = self.active.iter().filter_map(|all| all.waiting.front());
+        let waiting = waiting.map(|command| command.deadline);
+        waiting.chain(self.deliveries.first_deadline()).min()
+    }
+
     /// Gives the subscriptions up and tells nobody: the process stops, or the registration has ended
-    /// (device contract §1.17). Commands that are in the output are sent still.
+    /// (device contract §1.17). Commands that are in the output are sent still, and may be
+    /// acknowledged in their time.
     pub(crate) fn leave(&mut self) {
         let active = self.active.drain(..);
         active
             .filter_map(|active| active.subscription)
             .for_each(Subscription::leave);
         self.requests.drain(..).for_each(Request::leave);
-        self.deliveries.leave();
+    }
+
+    /// The connection ends: no more is taken, and what is not begun is taken out of the output. What
+    /// is returned is with the device once all of the output is in the socket.
+    pub(crate) fn finish(self, out: &mut BytesMut) -> Vec<CommandDelivery> {
+        self.deliveries.finish(out)
     }
 }

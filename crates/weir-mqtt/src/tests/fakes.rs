@@ -14,13 +14,13 @@ use weir_core::{
     Tenant, TenantId,
 };
 
-use super::SOON;
+use super::{SOON, token};
 
 /// Tenants: `acme`; `off`, which is disabled; `http-only`, which may not use MQTT.
 ///
 /// Auth-ids, all with the password `secret`: `sensor1` is device 4711; `gw` is gateway gw-1, which
 /// may act for edge-1 and slow-1, not for edge-2; `gone` is a device without a registration;
-/// `revoked` has credentials that are disabled.
+/// `revoked` has credentials that are disabled. All of them sign tokens with [`token::key`].
 ///
 /// Asking for slow-1 waits for a permit of `gate`.
 pub(super) struct FakeRegistry {
@@ -134,7 +134,7 @@ impl Registry for FakeRegistry {
     fn credentials<'a>(
         &'a self,
         _: &'a TenantId,
-        _: CredentialType,
+        kind: CredentialType,
         auth_id: &'a AuthId,
     ) -> BoxFuture<'a, Result<Cached<Credentials>, LookupError>> {
         Box::pin(async move {
@@ -145,11 +145,15 @@ impl Registry for FakeRegistry {
                 "revoked" => ("4711", false),
                 _ => return Err(LookupError::NotFound),
             };
+            let secrets = match kind {
+                CredentialType::RawPublicKey => Secrets::PublicKeys(vec![token::key()]),
+                _ => Secrets::Passwords(vec![PasswordSecret::of_random("secret")]),
+            };
             Ok(Cached::new(Credentials {
                 device: device.into(),
                 enabled,
                 ext: Default::default(),
-                secrets: Secrets::Passwords(vec![PasswordSecret::of_random("secret")]),
+                secrets,
                 is_unannounced: false,
             }))
         })

@@ -11,6 +11,8 @@ mod mutation;
 mod publish;
 mod response;
 mod subscribe;
+mod token;
+mod undelivered;
 mod violation;
 
 use std::time::{Duration, Instant};

@@ -1,10 +1,16 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what applications are told of them.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
 use weir_core::command::CommandOutcome;
 use weir_core::{ChangeKind, ChangeSubject, Endpoint, Qos, RegistryChange};
 
-use super::client::{PINGREQ, PINGRESP, suback, subscribe, unsuback, unsubscribe};
-use super::command::{ask, one_way};
+use super::client::{
+    Connect, PINGREQ, PINGRESP, publish, suback, subscribe, unsuback, unsubscribe,
+};
+use super::command::{ask, one_way, served};
 use super::*;
 
 const OWN: &str = "command///req/#";
@@ -220,20 +226,109 @@ async fn nobody_is_told_when_the_registration_has_ended() {
         client.send(&subscribe(version, 1, &[(OWN, 0)])).await;
         gateway.back.expect_ttd("4711", -1).await;
         client.expect(&suback(version, 1, &[0])).await;
-        let deleted = RegistryChange {
-            at: std::time::SystemTime::now().into(),
-            tenant: "acme".into(),
-            subject: ChangeSubject::Device {
-                device: "4711".into(),
-                change: ChangeKind::Deleted,
-                enabled: false,
-            },
-        };
+        let deleted = deleted("4711");
         gateway.pipeline.change_listener().changed(&deleted);
         client.expect_close(version, 0x98).await;
         until_released(gateway.pipeline.commands(), "4711").await;
         assert!(gateway.back.is_idle());
     }
+}
+
+pub(super) fn deleted(device: &str) -> RegistryChange {
+    RegistryChange {
+        at: std::time::SystemTime::now().into(),
+        tenant: "acme".into(),
+        subject: ChangeSubject::Device {
+            device: device.into(),
+            change: ChangeKind::Deleted,
+            enabled: false,
+        },
+    }
+}
+
+/// Who is not registered any more, for whom a message is, and whether the connection's own device is
+/// gone.
+#[tokio::test]
+async fn nobody_is_told_when_a_message_shows_that_the_registration_has_ended() {
+    for (gone, topic, is_own) in [
+        ("gw-1", "event", true),
+        ("gw-1", "event//edge-1", true),
+        ("edge-1", "event//edge-1", false),
+    ] {
+        let mut gateway = Gateway::start().await;
+        let mut client = gateway.connected_as("gw@acme", 5).await;
+        client.send(&subscribe(5, 1, &[(OWN, 0)])).await;
+        gateway.back.expect_ttd("gw-1", -1).await;
+        client.expect(&suback(5, 1, &[0])).await;
+        gateway.registry.unregister(gone);
+        client.send(&publish(5, topic, 1, "x")).await;
+        client.expect_disconnect(0x87).await;
+        if is_own {
+            gateway.stop.cancel();
+            gateway.served.await.unwrap();
+            assert!(gateway.back.is_idle(), "{topic}");
+        } else {
+            gateway.back.expect_ttd("gw-1", 0).await;
+        }
+    }
+}
+
+/// A device that goes just as its registration ends.
+struct Going {
+    stream: DuplexStream,
+    pipeline: Pipeline,
+}
+
+impl AsyncRead for Going {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if poll.is_ready() && buf.filled().len() == before {
+            self.pipeline.change_listener().changed(&deleted("4711"));
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for Going {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_when_the_device_goes_as_its_registration_ends() {
+    let (pipeline, _registry, mut back, _metrics) = pipeline();
+    back.always(Ok(()));
+    let (stream, theirs) = duplex(1024);
+    let theirs = Going {
+        stream: theirs,
+        pipeline: pipeline.clone(),
+    };
+    let stop = CancellationToken::new();
+    let mut client = served(&pipeline, Connect::default(), (stream, theirs), stop).await;
+    client.subscribe(4, OWN, 0).await;
+    back.expect_ttd("4711", -1).await;
+    client.stream.shutdown().await.unwrap();
+    client.expect_end().await;
+    until_released(pipeline.commands(), "4711").await;
+    assert!(back.is_idle());
 }
 
 /// Waits until nobody takes a device's commands any more.
