@@ -1,5 +1,7 @@
-//! The operator's commands, against a running gateway: one object at a time here, many in [`fleet`].
+//! The operator's commands, against a running gateway: one object at a time here, many in [`fleet`];
+//! those that are an application are in [`application`].
 
+mod application;
 mod fleet;
 
 use std::io::Write as _;
@@ -42,10 +44,11 @@ fn weir(gateway: &Gateway, arguments: &[&str]) -> Done {
 
 fn weir_with_input(gateway: &Gateway, arguments: &[&str], input: &str) -> Done {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    let address = gateway.address("management");
+    let (api, amqp) = ("management", "northbound.amqp");
     let mut child = command
         .args(arguments)
-        .env("WEIR_URL", format!("http://{address}"))
+        .env("WEIR_URL", format!("http://{}", gateway.address(api)))
+        .env("WEIR_AMQP_URL", format!("amqp://{}", gateway.address(amqp)))
         .current_dir(gateway.data().parent().unwrap())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

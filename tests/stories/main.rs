@@ -4,11 +4,14 @@
 //!   reject, release, stall or die on demand.
 //! * [`path`]: a message goes from a device to an application, with everything in it.
 //! * [`settlement`]: what an application says of a message, and what the device hears of it.
+//! * [`events`]: what waits for its application, over kills and stops, and what becomes of it.
+//! * [`downlink`]: commands to devices, and their responses.
 //! * [`matrix`]: the failure matrix of the device contract, a row a case.
 //! * [`faults`]: consumers that die, processes that are killed or stopped.
 //! * [`hostile`]: what no well-behaved client sends.
 //! * [`operation`]: configuration, accounts, logs, the demonstration.
-//! * [`commands`]: what operators do to tenants, devices and credentials from a shell.
+//! * [`commands`]: what operators do to tenants, devices and credentials from a shell, and what it does
+//!   there in an application's place.
 //! * [`registry`]: what a change in the registry does at once, and who is told of it.
 //! * [`provisioning`]: devices that are registered by themselves, and the applications that hear of it.
 //! * [`certificates`]: devices that say who they are by a certificate.
@@ -25,6 +28,8 @@
 
 mod certificates;
 mod commands;
+mod downlink;
+mod events;
 mod faults;
 mod hostile;
 mod kit;

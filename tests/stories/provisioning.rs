@@ -1,13 +1,15 @@
-//! Devices that are registered by themselves, and the applications that hear of it.
+//! Devices that are registered by themselves, and the applications that hear of it; when these hear of it
+//! is in [`notice`].
+
+mod notice;
 
 use reqwest::Method;
 use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use serde_json::{Value, json};
 
 use crate::kit::{
-    Accepted, Answer, Application, Authority, Device, End, Gateway, MqttDevice, TlsGateway,
-    Visitor, basic, content_type, payload, property, refusal, story, string, subject,
-    symbol_annotation,
+    Accepted, Answer, Application, Authority, Device, End, Gateway, MqttDevice, TlsGateway, basic,
+    content_type, payload, property, refusal, story, string, subject, symbol_annotation,
 };
 
 const NOTIFICATION: &str = "application/vnd.eclipse-hono-device-provisioning-notification";
@@ -166,48 +168,6 @@ fn whose_group_a_device_is_in_may_send_for_it_too_and_no_others() {
 }
 
 #[test]
-fn a_device_that_nobody_is_told_of_has_to_wait() {
-    story(async {
-        let gateway = Gateway::start().await;
-        let tenant = gateway.tenant(json!({})).await;
-        let sender = gateway.device(&tenant, "gw", authorised()).await;
-        let mut telemetry = consume_telemetry(&gateway, &tenant).await;
-        for _ in 0..2 {
-            let answer = send_for(&gateway, &sender, "edge").await;
-            assert_eq!(answer.status(), 503);
-            assert_eq!(answer.headers()["retry-after"], "2");
-        }
-        let topic = format!("telemetry/{tenant}/edge");
-        for mqtt in [
-            MqttDevice::v3(&gateway, &sender).await,
-            MqttDevice::v5(&gateway, &sender).await,
-        ] {
-            assert_eq!(mqtt.unwrap().publish(&topic, "x").await, Answer::Closed);
-        }
-        registered(&gateway, &tenant, "edge", false).await;
-
-        let mut events = consume_events(&gateway, &tenant).await;
-        let refuse = async {
-            let event = events.receive().await;
-            events.release(&event).await;
-            event.into_message()
-        };
-        let (answer, event) = tokio::join!(send_for(&gateway, &sender, "edge"), refuse);
-        assert_announced(&event, &tenant, "edge", Some("gw"));
-        assert_eq!(answer.status(), 503, "it was not taken");
-        registered(&gateway, &tenant, "edge", false).await;
-
-        let sent = send_for(&gateway, &sender, "edge");
-        let (answer, event, message) =
-            tokio::join!(sent, events.accept_next(), telemetry.accept_next());
-        assert_eq!(answer.status(), 202);
-        assert_announced(&event, &tenant, "edge", Some("gw"));
-        assert_eq!(property(&message, "device_id"), string("edge"));
-        registered(&gateway, &tenant, "edge", true).await;
-    });
-}
-
-#[test]
 fn messages_that_bring_the_same_device_at_once_all_arrive() {
     story(async {
         let gateway = Gateway::start().await;
@@ -360,36 +320,6 @@ fn a_gateway_that_is_registered_by_its_certificate_brings_its_devices() {
         assert_eq!(answer.unwrap().status(), 202);
         let edge = registered(&gateway, &tenant, "edge", true).await;
         assert_eq!(edge["via"], json!(["gw"]));
-    });
-}
-
-#[test]
-fn a_device_with_a_certificate_waits_until_somebody_is_told_of_it() {
-    story(async {
-        let gateway = TlsGateway::start().await;
-        let authority = Authority::new("Acme Devices");
-        let tenant = open_tenant(&gateway, &authority, json!({})).await;
-        let visitor: Visitor = gateway.visitor(&authority.issue(&subject("sensor")));
-        let mut telemetry = consume_telemetry(&gateway, &tenant).await;
-        assert_eq!(visitor.upload("x").await.0, 503);
-        let unavailable = ["ServiceUnavailable", "ServerUnavailable"];
-        let attempts = [visitor.v3("c", None).await, visitor.v5("c", None).await];
-        assert_eq!(attempts.map(refusal), unavailable);
-
-        let mut events = consume_events(&gateway, &tenant).await;
-        let connect = visitor.v5("c", None);
-        let (mqtt, event) = tokio::join!(connect, events.accept_next());
-        // Its id was made up, and stayed the same over all attempts.
-        let found = gateway.get(&format!("devices/{tenant}")).await;
-        assert_eq!(found["total"], 1, "{found}");
-        let id = found["result"][0]["id"].as_str().unwrap();
-        assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
-        assert_announced(&event, &tenant, id, None);
-        let mut mqtt = mqtt.unwrap();
-        let publish = mqtt.publish("telemetry", "x");
-        let (answer, _) = tokio::join!(publish, telemetry.accept_next());
-        assert_eq!(answer, Answer::Acknowledged { success: true });
-        registered(&gateway, &tenant, id, true).await;
     });
 }
 

@@ -1,9 +1,10 @@
-//! What an application says of a message, and what the device hears of it.
+//! What an application says of a message, and what the device hears of it. Of events the device hears
+//! only that they are stored; those are in `events`.
 
 use fe2o3_amqp::types::definitions::AmqpError;
 use serde_json::Value;
 
-use crate::kit::{Answer, Application, Gateway, MqttDevice, basic, story};
+use crate::kit::{Answer, Application, Gateway, MqttDevice, basic, story, text};
 
 /// What the application does with a message.
 #[derive(Clone, Copy, Debug)]
@@ -199,33 +200,46 @@ fn a_refused_message_may_leave_no_trace_but_the_next_is_acknowledged() {
 }
 
 #[test]
-fn without_a_consumer_nothing_is_taken() {
+fn without_a_consumer_no_telemetry_is_taken_but_events_are() {
     story(async {
         let gateway = Gateway::start().await;
         let device = gateway.tenant_and_device().await;
         let client = reqwest::Client::new();
-        for (path, qos) in [("/telemetry", "0"), ("/telemetry", "1"), ("/event", "1")] {
-            let request = basic(client.post(gateway.http(path)), &device);
-            let answer = request
-                .header("QoS-Level", qos)
-                .body("x")
-                .send()
-                .await
-                .unwrap();
-            assert_eq!(answer.status(), 503, "{path} {qos}");
+        for qos in ["0", "1"] {
+            let request = basic(client.post(gateway.http("/telemetry")), &device);
+            let request = request.header("QoS-Level", qos).body("x");
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 503, "{qos}");
             let body = answer.text().await.unwrap();
-            assert_eq!(body, r#"{"error":"no consumer available"}"#, "{path} {qos}");
+            assert_eq!(body, r#"{"error":"no consumer available"}"#, "{qos}");
         }
-        for topic in ["t", "e"] {
-            let mut mqtt = MqttDevice::v3(&gateway, &device).await.unwrap();
-            assert_eq!(mqtt.publish(topic, "x").await, Answer::Closed, "{topic}");
-        }
+        let mut mqtt = MqttDevice::v3(&gateway, &device).await.unwrap();
+        assert_eq!(mqtt.publish("t", "x").await, Answer::Closed);
         // Also with QoS 0 the connection ends, as the contract has it (§3.6).
         let mut mqtt = MqttDevice::v3(&gateway, &device).await.unwrap();
         mqtt.send("t", "x", false).await;
         assert_eq!(mqtt.answer().await, Answer::Closed);
         let metrics = gateway.metrics().await;
-        assert_eq!(metrics.uploads(&device.tenant, "undeliverable"), 6);
+        assert_eq!(metrics.uploads(&device.tenant, "undeliverable"), 4);
+
+        let request = basic(client.post(gateway.http("/event")), &device);
+        let answer = request.body("http").send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        let devices = [
+            (MqttDevice::v3(&gateway, &device).await.unwrap(), "v3"),
+            (MqttDevice::v5(&gateway, &device).await.unwrap(), "v5"),
+        ];
+        for (mut mqtt, payload) in devices {
+            let answer = mqtt.publish("event", payload).await;
+            assert_eq!(answer, Answer::Acknowledged { success: true });
+        }
+        let metrics = gateway.metrics().await;
+        assert_eq!(metrics.uploads(&device.tenant, "forwarded"), 3);
+        let address = format!("event/{}", device.tenant);
+        let mut application = Application::consume(&gateway, &address).await;
+        for payload in ["http", "v3", "v5"] {
+            assert_eq!(text(&application.accept_next().await), payload);
+        }
     });
 }
 

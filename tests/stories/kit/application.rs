@@ -23,9 +23,40 @@ pub(crate) type Accepted = Message<Body<Value>>;
 /// One connection that consumes from one address.
 pub(crate) struct Application {
     receiver: Receiver,
-    _session: SessionHandle<()>,
+    login: Login,
+}
+
+/// A connection of an application, with a session.
+pub(super) struct Login {
+    pub(super) session: SessionHandle<()>,
     _connection: ConnectionHandle<()>,
     socket: std::net::TcpStream,
+}
+
+impl Login {
+    /// Logs in; the error is the client's.
+    pub(super) async fn new(gateway: &Gateway, user: &str, password: &str) -> Result<Self, String> {
+        let socket = std::net::TcpStream::connect(gateway.address("northbound.amqp")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let stream = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+        let plain = SaslProfile::Plain {
+            username: user.into(),
+            password: password.into(),
+        };
+        let mut connection = Connection::builder()
+            .container_id("stories")
+            .sasl_profile(plain)
+            .open_with_stream(stream)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        let session = Session::begin(&mut connection).await.unwrap();
+        Ok(Self {
+            session,
+            _connection: connection,
+            socket,
+        })
+    }
 }
 
 impl Application {
@@ -42,31 +73,12 @@ impl Application {
         password: &str,
         address: &str,
     ) -> Result<Self, String> {
-        let socket = std::net::TcpStream::connect(gateway.address("northbound.amqp")).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        socket.set_nodelay(true).unwrap();
-        let stream = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
-        let plain = SaslProfile::Plain {
-            username: user.into(),
-            password: password.into(),
-        };
-        let mut connection = Connection::builder()
-            .container_id("stories")
-            .sasl_profile(plain)
-            .open_with_stream(stream)
-            .await
-            .map_err(|error| format!("{error:?}"))?;
-        let mut session = Session::begin(&mut connection).await.unwrap();
+        let mut login = Login::new(gateway, user, password).await?;
         let name = format!("receiver-{address}");
-        let receiver = Receiver::attach(&mut session, name, address)
+        let receiver = Receiver::attach(&mut login.session, name, address)
             .await
             .map_err(|error| format!("{error:?}"))?;
-        Ok(Self {
-            receiver,
-            _session: session,
-            _connection: connection,
-            socket,
-        })
+        Ok(Self { receiver, login })
     }
 
     pub(crate) async fn receive(&mut self) -> Received {
@@ -107,9 +119,21 @@ impl Application {
         self.receiver.modify(received, modified).await.unwrap();
     }
 
+    /// Waits until the gateway has heard all that was said so far: it answers in that order.
+    pub(crate) async fn heard(&mut self) {
+        let other = "notification/registry-device";
+        let link = Receiver::attach(&mut self.login.session, "heard", other);
+        link.await.unwrap().close().await.unwrap();
+    }
+
+    /// Ends its link, whatever is open on it.
+    pub(crate) async fn leave(self) {
+        self.receiver.close().await.unwrap();
+    }
+
     /// Dies: the connection is cut without a word.
     pub(crate) fn die(self) {
-        self.socket.shutdown(Shutdown::Both).unwrap();
+        self.login.socket.shutdown(Shutdown::Both).unwrap();
     }
 }
 
@@ -137,6 +161,19 @@ pub(crate) fn payload(message: &Accepted) -> Vec<u8> {
         Body::Empty => Vec::new(),
         other => panic!("{other:?}"),
     }
+}
+
+/// How often a message was handed out before, in vain.
+pub(crate) fn delivery_count(message: &Accepted) -> u32 {
+    message
+        .header
+        .as_ref()
+        .map_or(0, |header| header.delivery_count)
+}
+
+/// The payload as text.
+pub(crate) fn text(message: &Accepted) -> String {
+    String::from_utf8(payload(message)).unwrap()
 }
 
 /// A string as a property has it.

@@ -97,21 +97,26 @@ pub(crate) struct TlsGateway {
 impl TlsGateway {
     /// Starts one that is known as 127.0.0.1, `localhost` and by all names in `gateway.example`.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more environment variables.
+    pub(crate) async fn start_with(more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names = ["127.0.0.1", "localhost", "*.gateway.example"].map(str::to_owned);
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        let gateway = Gateway::start_with(&[
+        let tls = [
             ("WEIR__TLS__CERTIFICATE", certificate.to_str().unwrap()),
             ("WEIR__TLS__KEY", key.to_str().unwrap()),
             ("WEIR__HTTP__TLS_PORT", "0"),
             ("WEIR__MQTT__TLS_PORT", "0"),
             ("WEIR__MANAGEMENT__TLS_PORT", "0"),
             ("WEIR__NORTHBOUND__AMQP__TLS_PORT", "0"),
-        ])
-        .await;
+        ];
+        let gateway = Gateway::start_with(&[&tls[..], more].concat()).await;
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.into()).unwrap();
         Self {

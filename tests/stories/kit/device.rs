@@ -63,12 +63,10 @@ impl MqttDevice {
         client_id: &str,
         login: Option<(&str, &str)>,
     ) -> Result<Self, String> {
-        let mut options =
-            rumqttc::MqttOptions::new(client_id, address.ip().to_string(), address.port());
-        if let Some((username, password)) = login {
-            options.set_credentials(username, password);
-        }
-        options.set_inflight(IN_FLIGHT);
+        Self::v3_with(v3_options(address, client_id, login)).await
+    }
+
+    async fn v3_with(options: rumqttc::MqttOptions) -> Result<Self, String> {
         let (client, mut events) = rumqttc::AsyncClient::new(options, 100);
         match events.poll().await {
             Ok(_) => Ok(Self::V3(client, Box::new(events))),
@@ -82,15 +80,29 @@ impl MqttDevice {
         client_id: &str,
         login: Option<(&str, &str)>,
     ) -> Result<Self, String> {
-        let mut options = v5::MqttOptions::new(client_id, address.ip().to_string(), address.port());
-        if let Some((username, password)) = login {
-            options.set_credentials(username, password);
-        }
+        Self::v5_with(v5_options(address, client_id, login)).await
+    }
+
+    async fn v5_with(options: v5::MqttOptions) -> Result<Self, String> {
         let (client, mut events) = v5::AsyncClient::new(options, 100);
         match events.poll().await {
             Ok(_) => Ok(Self::V5(client, Box::new(events))),
             Err(error) => Err(format!("{error:?}")),
         }
+    }
+
+    /// Connects in both versions with clients that acknowledge no command by themselves.
+    pub(crate) async fn silent(gateway: &Gateway, device: &Device) -> [Self; 2] {
+        let (address, id) = (gateway.address("mqtt"), &*device.id);
+        let login = Some((&*device.username, &*device.password));
+        let mut v3 = v3_options(address, id, login);
+        v3.set_manual_acks(true);
+        let mut v5 = v5_options(address, id, login);
+        v5.set_manual_acks(true);
+        [
+            Self::v3_with(v3).await.unwrap(),
+            Self::v5_with(v5).await.unwrap(),
+        ]
     }
 
     /// Waits for the end of the connection.
@@ -189,6 +201,33 @@ impl MqttDevice {
             }
         }
     }
+}
+
+fn v3_options(
+    address: SocketAddr,
+    client_id: &str,
+    login: Option<(&str, &str)>,
+) -> rumqttc::MqttOptions {
+    let (host, port) = (address.ip().to_string(), address.port());
+    let mut options = rumqttc::MqttOptions::new(client_id, host, port);
+    if let Some((username, password)) = login {
+        options.set_credentials(username, password);
+    }
+    options.set_inflight(IN_FLIGHT);
+    options
+}
+
+fn v5_options(
+    address: SocketAddr,
+    client_id: &str,
+    login: Option<(&str, &str)>,
+) -> v5::MqttOptions {
+    let (host, port) = (address.ip().to_string(), address.port());
+    let mut options = v5::MqttOptions::new(client_id, host, port);
+    if let Some((username, password)) = login {
+        options.set_credentials(username, password);
+    }
+    options
 }
 
 /// Why a connection was refused, in the client's words.

@@ -232,9 +232,21 @@ impl Gateway {
     }
 
     /// Kills the process without warning, and starts another one on the same data.
-    pub(crate) async fn kill_and_restart(mut self) -> Self {
+    pub(crate) async fn kill_and_restart(self) -> Self {
+        self.kill_and_restart_with(&[]).await
+    }
+
+    /// The same; the other one has these environment variables.
+    pub(crate) async fn kill_and_restart_with(mut self, environment: &[(&str, &str)]) -> Self {
         self.child.kill().unwrap();
         wait(&mut self.child);
+        Self::start_in(self.folder.clone(), environment).await
+    }
+
+    /// Stops the process as an operator would, and starts another one on the same data.
+    pub(crate) async fn stop_and_restart(mut self) -> Self {
+        self.terminate();
+        assert!(wait(&mut self.child).success());
         Self::start_in(self.folder.clone(), &[]).await
     }
 

@@ -36,4 +36,15 @@ impl Series {
         let name = "hono_telemetry_processing_duration_seconds_count";
         self.sum(name, &[("tenant", tenant), ("status", status)]) as usize
     }
+
+    /// Commands, or responses to them, of a tenant by direction and status.
+    pub(crate) fn commands(&self, tenant: &str, direction: &str, status: &str) -> usize {
+        let name = "hono_command_processing_duration_seconds_count";
+        let labels = [
+            ("tenant", tenant),
+            ("direction", direction),
+            ("status", status),
+        ];
+        self.sum(name, &labels) as usize
+    }
 }

@@ -2,17 +2,21 @@
 
 mod application;
 mod certificates;
+mod commander;
 mod device;
 mod gateway;
 mod metrics;
+mod subscriber;
 
 use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use application::{
-    Accepted, Application, content_type, payload, property, string, symbol_annotation,
+    Accepted, Application, Received, content_type, delivery_count, payload, property, string,
+    symbol_annotation, text,
 };
 pub(crate) use certificates::{Authority, Identity, TlsGateway, Visitor, subject};
+pub(crate) use commander::{Command, Commander, Fate};
 pub(crate) use device::{
     Answer, End, MqttDevice, basic, connect_packet, mqtt_connect, mqtt_socket, refusal,
 };
