@@ -66,6 +66,15 @@ pub(crate) fn is_full(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
+/// Whether it is what was to be read that cannot be, and will never be.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => code == ErrorCode::DatabaseCorrupt,
+        // It can be read, and is not what it should be.
+        None => true,
+    }
+}
+
 impl Disk {
     /// Opens the database, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {

@@ -219,6 +219,13 @@ pub(crate) struct Entry {
     pub(crate) expires: u32,
 }
 
+impl Entry {
+    /// Whether nobody wants it at `now`, in seconds since 1970.
+    pub(crate) fn has_expired(&self, now: u32) -> bool {
+        self.expires > 0 && self.expires <= now
+    }
+}
+
 /// Bytes of payload, as they are counted. No sane budget lets in what has to be cut here.
 pub(crate) fn payload_len(event: &Event) -> u32 {
     u32::try_from(event.payload.len()).unwrap_or(u32::MAX)

@@ -12,7 +12,14 @@ use crate::store::OpenError;
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A process that is being started may hold a copy of the file for a moment, and with it the lock.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl Folder {
@@ -33,7 +40,7 @@ impl Folder {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 

@@ -46,6 +46,16 @@ pub(crate) struct Picked {
     pub(crate) body: Option<Body>,
 }
 
+/// What was chosen.
+#[derive(Debug, Default)]
+pub(crate) struct Picks {
+    pub(crate) picked: Vec<Picked>,
+    /// Whether there is more to look at.
+    pub(crate) more: bool,
+    /// Whether there were others that have expired.
+    pub(crate) has_dropped: bool,
+}
+
 impl Picked {
     /// What the consumer gets, if the message was found.
     pub(crate) fn taken(self) -> Option<Taken> {
@@ -75,6 +85,11 @@ impl Index {
             notes: HashMap::new(),
             todo: Todo::default(),
         }
+    }
+
+    /// After how many counted attempts an event is a dead letter.
+    pub(crate) fn max_attempts(&self) -> u32 {
+        self.options.max_attempts.max(1)
     }
 
     fn number(&mut self, name: &str) -> u32 {
@@ -130,10 +145,19 @@ impl Index {
             return;
         };
         queue.takers -= 1;
-        for id in queue.waiting.out_with(taker) {
-            let queue = no;
-            self.release(EventId { queue, taker, id }, false);
+        for id in self.out_with(no, taker) {
+            // Whoever takes it looks at the clock.
+            self.release(id, false, 0);
         }
+    }
+
+    /// What is out with a taker.
+    pub(crate) fn out_with(&mut self, queue: QueueNo, taker: TakerNo) -> Vec<EventId> {
+        let Some(queued) = self.queue(queue) else {
+            return Vec::new();
+        };
+        let out = queued.waiting.out_with(taker).into_iter();
+        out.map(|id| EventId { queue, taker, id }).collect()
     }
 
     /// Counts an event against its tenant's budgets, before it is written.
@@ -211,14 +235,17 @@ impl Index {
         self.notes.insert(moved.new_id, note);
     }
 
-    /// Chooses up to `max` events for a taker. Also whether there is more to look at.
-    pub(crate) fn pick(&mut self, no: QueueNo, taker: TakerNo, max: usize) -> (Vec<Picked>, bool) {
-        let max_bytes = self.options.take_bytes;
+    /// Chooses up to `max` events for a taker, and drops those that have expired by `now`.
+    pub(crate) fn pick(&mut self, (no, taker): (QueueNo, TakerNo), max: usize, now: u32) -> Picks {
+        let limits = (max, self.options.take_bytes);
         let Some(queue) = self.queue(no) else {
-            return (Vec::new(), false);
+            return Picks::default();
         };
-        let (entries, more) = queue.waiting.pick(taker, max, max_bytes);
-        let picked = entries.into_iter().map(|entry| {
+        let choice = queue.waiting.pick(taker, limits, now);
+        for entry in &choice.expired {
+            self.drop_expired(no, entry);
+        }
+        let picked = choice.picked.into_iter().map(|entry| {
             let (queue, id) = (no, entry.id);
             Picked {
                 id: EventId { queue, taker, id },
@@ -227,7 +254,20 @@ impl Index {
                 body: self.memory.take(id),
             }
         });
-        (picked.collect(), more)
+        Picks {
+            picked: picked.collect(),
+            more: choice.more,
+            has_dropped: !choice.expired.is_empty(),
+        }
+    }
+
+    /// An event that nobody has any more has expired.
+    fn drop_expired(&mut self, no: QueueNo, entry: &Entry) {
+        if let Some(tenant) = self.tenants.get_mut(&no.tenant()) {
+            tenant.expired += 1;
+        }
+        self.memory.take(entry.id);
+        self.remove(no, entry);
     }
 
     /// The consumer has taken responsibility.
@@ -237,12 +277,18 @@ impl Index {
         }
     }
 
-    /// The consumer has not taken it; it goes before what waits of its device, unless it has been
-    /// handed out often enough.
-    pub(crate) fn release(&mut self, id: EventId, count_attempt: bool) {
-        let max_attempts = self.options.max_attempts.max(1);
+    /// The consumer has not taken it; it goes before what waits of its device, unless it has expired
+    /// by `now` or has been handed out often enough.
+    pub(crate) fn release(&mut self, id: EventId, count_attempt: bool, now: u32) {
+        let max_attempts = self.max_attempts();
         let queue = self.queue(id.queue);
-        if !queue.is_some_and(|queue| queue.waiting.is_out(id.id, id.taker)) {
+        let Some(entry) = queue.and_then(|queue| queue.waiting.out(id.id, id.taker)) else {
+            return;
+        };
+        if entry.has_expired(now) {
+            if let Some(entry) = self.settle(id) {
+                self.drop_expired(id.queue, &entry);
+            }
             return;
         }
         if count_attempt {
@@ -309,13 +355,11 @@ impl Index {
             if expiry.has_next {
                 tenant.event.wake();
             }
-            tenant.expired += expiry.entries.len() as u64;
             let no = QueueNo::new(number, Queue::Event);
             expired.extend(expiry.entries.into_iter().map(|entry| (no, entry)));
         }
         for (no, entry) in &expired {
-            self.memory.take(entry.id);
-            self.remove(*no, entry);
+            self.drop_expired(*no, entry);
         }
         expired.len()
     }

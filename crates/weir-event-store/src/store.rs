@@ -152,9 +152,16 @@ impl EventStore {
 
     /// The consumer has not taken them, or is gone: they are handed out again at once, before all that
     /// waits of their devices. With `count_attempt`, one that has been tried as often as is allowed
-    /// becomes a dead letter instead; dead letters are tried for ever.
-    pub fn release(&self, ids: &[EventId], count_attempt: bool) {
-        self.settle(ids, |index, id| index.release(id, count_attempt));
+    /// becomes a dead letter instead; dead letters are tried for ever. What has expired by `now` is
+    /// dropped.
+    pub fn release(&self, ids: &[EventId], count_attempt: bool, now: OffsetDateTime) {
+        let now = seconds(now);
+        self.settle(ids, |index, id| index.release(id, count_attempt, now));
+    }
+
+    /// After how many counted attempts an event becomes a dead letter; at least 1.
+    pub fn max_attempts(&self) -> u32 {
+        self.0.shared.index().max_attempts()
     }
 
     /// The consumer does not want them: they become dead letters. Dead letters are removed.
@@ -178,7 +185,7 @@ impl EventStore {
     }
 
     /// Drops events that wait and have expired by `now`, a bounded number. To be called once a second
-    /// or so, at once if there are more, and before events are taken after opening.
+    /// or so, at once if there are more: nobody gets what has expired, but until then it counts.
     pub fn expire(&self, now: OffsetDateTime) -> Expired {
         let count = self.0.shared.index().expire(seconds(now), EXPIRE);
         if count > 0 {

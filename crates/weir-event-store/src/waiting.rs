@@ -38,6 +38,16 @@ pub(crate) struct Waiting {
     look_at: BTreeSet<(u32, u32)>,
 }
 
+/// What was found for a taker.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    pub(crate) picked: Vec<Entry>,
+    /// Events that it would have got, had they not expired.
+    pub(crate) expired: Vec<Entry>,
+    /// Whether there is more to look at.
+    pub(crate) more: bool,
+}
+
 /// Events that were taken out because they have expired.
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
@@ -66,30 +76,48 @@ impl Waiting {
         self.fresh.push_back(entry);
     }
 
-    /// Hands out to `taker` up to `max` events with `max_bytes` in all, but one at least. Also whether
-    /// there is more to look at.
+    /// Hands out to `taker` up to `max` events with `max_bytes` in all, but one at least. Those that
+    /// have expired by `now` and would be handed out are taken out instead.
     pub(crate) fn pick(
         &mut self,
         taker: TakerNo,
-        max: usize,
-        max_bytes: usize,
-    ) -> (Vec<Entry>, bool) {
-        let mut picked = Vec::new();
+        (max, max_bytes): (usize, usize),
+        now: u32,
+    ) -> Choice {
+        let mut choice = Choice::default();
         let mut bytes = 0;
         for _ in 0..LOOK_AT {
             let Some(next) = self.front(taker).copied() else {
-                return (picked, false);
+                return choice;
             };
-            let fits = picked.is_empty() || bytes + next.len as usize <= max_bytes;
-            if picked.len() >= max || !fits {
+            if next.has_expired(now) {
+                self.drop_front(&next);
+                choice.expired.push(next);
+                continue;
+            }
+            let fits = choice.picked.is_empty() || bytes + next.len as usize <= max_bytes;
+            if choice.picked.len() >= max || !fits {
                 break;
             }
             if self.hand_out(next, taker) {
                 bytes += next.len as usize;
-                picked.push(next);
+                choice.picked.push(next);
             }
         }
-        (picked, true)
+        choice.more = true;
+        choice
+    }
+
+    /// Takes out what [`front`](Self::front) has found.
+    fn drop_front(&mut self, entry: &Entry) {
+        match self.places.contains_key(&entry.id) {
+            true => {
+                self.remove(entry.id, entry.key);
+            }
+            false => {
+                self.fresh.pop_front();
+            }
+        }
     }
 
     /// The oldest that the taker may have, or may turn out to.
@@ -220,10 +248,10 @@ impl Waiting {
         self.hands.entry(taker).or_default()
     }
 
-    /// Whether an event is out with a taker.
-    pub(crate) fn is_out(&self, id: i64, taker: TakerNo) -> bool {
-        let place = self.places.get(&id).map(|(_, place)| *place);
-        place == Some(Place::Out(taker))
+    /// An event that is out with a taker.
+    pub(crate) fn out(&self, id: i64, taker: TakerNo) -> Option<Entry> {
+        let (entry, place) = self.places.get(&id)?;
+        (*place == Place::Out(taker)).then_some(*entry)
     }
 
     /// What is out with a taker.
@@ -253,9 +281,7 @@ impl Waiting {
 
     /// Takes an event from who has it. Also whether its device is anybody's now; then it has no first.
     fn take_back(&mut self, id: i64, taker: TakerNo) -> Option<(Entry, bool)> {
-        if !self.is_out(id, taker) {
-            return None;
-        }
+        self.out(id, taker)?;
         let entry = self.unplace(id)?;
         let line = self.lines.get_mut(&entry.key)?;
         line.out -= 1;

@@ -1,7 +1,7 @@
 //! One application's connection: its login, its links, the messages on their way to it.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_amqp_engine::{
     CloseReason, Connection, Error, Event, LinkId, PeerAttach, SessionId, condition,
@@ -15,10 +15,15 @@ use crate::links::{Links, Place};
 use crate::login::{Access, Loss};
 use crate::token::Token;
 
+/// How long an application may still settle events when the gateway stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// What a connection's owner decides: which links there are, what is sent on them.
 pub(crate) struct Application {
     access: Access,
     links: Links,
+    /// The gateway stops: the connection is closed then, or as soon as no event is open.
+    closes_by: Option<Instant>,
 }
 
 impl Application {
@@ -26,6 +31,7 @@ impl Application {
         Self {
             access,
             links: Links::new(embedded, commands),
+            closes_by: None,
         }
     }
 
@@ -46,7 +52,7 @@ impl Application {
                     let text = "the permission was withdrawn";
                     let error = Error::new(condition::UNAUTHORIZED_ACCESS, text);
                     engine.detach(link, Some(error));
-                    self.dismiss_where(|other, _| other == link);
+                    self.dismiss_where(now, |other, _| other == link);
                 }
             }
             Loss::Login => {
@@ -54,7 +60,7 @@ impl Application {
                 tracing::info!(user, "login withdrawn: application disconnected");
                 let error = Error::new(condition::UNAUTHORIZED_ACCESS, "the login was withdrawn");
                 engine.close(now, Some(error));
-                self.dismiss_where(|_, _| true);
+                self.dismiss_where(now, |_, _| true);
             }
         }
     }
@@ -68,6 +74,9 @@ impl Application {
         id: LinkId,
         attach: &PeerAttach,
     ) {
+        if self.closes_by.is_some() {
+            return engine.refuse_link(id, shutting_down());
+        }
         let (place, address) = Place::of(attach);
         let (link, role) = (shorten(&attach.name), attach.role);
         let (user, shown) = (self.access.user(), address.map(shorten));
@@ -88,6 +97,16 @@ impl Application {
         engine.accept_link(id, accept);
     }
 
+    fn close_if_due(&mut self, now: Instant, engine: &mut Connection<Token>) {
+        if self
+            .closes_by
+            .is_some_and(|by| by <= now || !self.links.has_open_events())
+        {
+            self.closes_by = None;
+            engine.close(now, Some(shutting_down()));
+        }
+    }
+
     /// Takes out links that are no more; see [`Links::end_where`].
     fn end_where(&mut self, orderly: bool, is_gone: impl Fn(LinkId, SessionId) -> bool) {
         self.access.forget_where(&is_gone);
@@ -95,9 +114,9 @@ impl Application {
     }
 
     /// Takes out links that we have told to go; see [`Links::dismiss_where`].
-    fn dismiss_where(&mut self, is_gone: impl Fn(LinkId, SessionId) -> bool) {
+    fn dismiss_where(&mut self, now: Instant, is_gone: impl Fn(LinkId, SessionId) -> bool) {
         self.access.forget_where(&is_gone);
-        self.links.dismiss_where(is_gone);
+        self.links.dismiss_where(now, is_gone);
     }
 }
 
@@ -173,16 +192,29 @@ impl Peer for Application {
     ) {
         self.poll_access(cx, now, engine);
         self.links.poll(cx, now, engine);
+        self.close_if_due(now, engine);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.links.deadline()
+        self.links
+            .deadline()
+            .into_iter()
+            .chain(self.closes_by)
+            .min()
     }
 
+    /// No more events are sent; what the application is about to say of those it has still counts.
     fn stop(&mut self, now: Instant, engine: &mut Connection<Token>) {
-        let error = Error::new(condition::CONNECTION_FORCED, "the gateway is shutting down");
-        engine.close(now, Some(error));
+        for link in self.links.leave_events(now) {
+            engine.detach(link, Some(shutting_down()));
+        }
+        self.closes_by = Some(now + FAREWELL);
+        self.close_if_due(now, engine);
     }
+}
+
+fn shutting_down() -> Error {
+    Error::new(condition::CONNECTION_FORCED, "the gateway is shutting down")
 }
 
 impl Drop for Application {

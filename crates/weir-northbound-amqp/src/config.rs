@@ -26,8 +26,8 @@ pub struct AmqpConfig {
     /// The private key that belongs to `tls_certificate`, PEM.
     pub tls_key: Option<PathBuf>,
     /// Certificate authorities of applications, PEM. With it the TLS port asks for a client
-    /// certificate; one that is sent has to be issued by these, and its common name is the user for
-    /// SASL EXTERNAL. Applications without a certificate still log in with SASL PLAIN.
+    /// certificate; one that is sent has to be of X.509 version 3 and issued by these, and its common
+    /// name is the user for SASL EXTERNAL. Applications without a certificate still log in with SASL PLAIN.
     pub tls_client_ca: Option<PathBuf>,
     /// File with users, passwords and permissions in the form of Hono's `permissions.json`. It is
     /// looked at every few seconds, and what has changed holds at once. It takes the place of the

@@ -13,6 +13,7 @@ use weir_amqp_engine::{
 };
 use weir_core::command::Commands;
 use weir_core::{Reason, TenantId};
+use weir_event_store::Queue as StoredQueue;
 
 use crate::address::{self, Direct, Source};
 use crate::command;
@@ -108,11 +109,7 @@ impl Links {
                 self.add_uplink(now, ids, address, settle_mode);
             }
             Place::From(Source::Stored(tenant, queue)) => {
-                let events = self.embedded.events();
-                self.events.insert(|slot| {
-                    let ids = (ids.0, ids.1, slot);
-                    events::Link::new(ids, events, (&tenant, queue), settle_mode)
-                });
+                self.add_events(now, ids, (&tenant, queue), settle_mode);
             }
             Place::From(Source::Notification(topic)) => {
                 let receiver = self.embedded.subscribe(topic);
@@ -130,6 +127,22 @@ impl Links {
             rcv_settle_mode: attach.rcv_settle_mode,
             ..AcceptLink::default()
         }
+    }
+
+    fn add_events(
+        &mut self,
+        now: Instant,
+        (id, session): (LinkId, SessionId),
+        source: (&TenantId, StoredQueue),
+        settle_mode: SenderSettleMode,
+    ) {
+        let events = self.embedded.events();
+        let neighbour = {
+            let mut others = self.events.iter();
+            others.find(|other| other.session() == session)
+        };
+        let link = events::Link::new((id, session), events, source, settle_mode, (now, neighbour));
+        self.events.insert(|slot| link.in_slot(slot));
     }
 
     fn add_uplink(
@@ -160,11 +173,43 @@ impl Links {
 
     /// Takes out links that we have told to go. Those that have stored events open stay until the
     /// application has heard of it, because it may have settled them already.
-    pub(crate) fn dismiss_where(&mut self, is_gone: impl Fn(LinkId, SessionId) -> bool) {
+    pub(crate) fn dismiss_where(
+        &mut self,
+        now: Instant,
+        is_gone: impl Fn(LinkId, SessionId) -> bool,
+    ) {
         self.end_others_where(&is_gone);
         let events = self.events.iter_mut();
         for link in events.filter(|link| is_gone(link.id(), link.session())) {
-            link.leave();
+            link.leave(now);
+        }
+    }
+
+    /// Sends no more events; the links that are to be told so.
+    pub(crate) fn leave_events(&mut self, now: Instant) -> Vec<LinkId> {
+        let links = self.events.iter_mut();
+        let links = links.filter(|link| !link.is_leaving());
+        links
+            .map(|link| {
+                link.leave(now);
+                link.id()
+            })
+            .collect()
+    }
+
+    /// Whether the application may still settle events.
+    pub(crate) fn has_open_events(&self) -> bool {
+        self.events.iter().any(events::Link::has_open)
+    }
+
+    /// Takes out links that we have told to go, and of which the application has said nothing since.
+    fn end_overdue(&mut self, now: Instant) {
+        let overdue = self.events.iter().filter(|link| link.is_overdue(now));
+        let overdue: Vec<_> = overdue.map(Linked::id).collect();
+        if !overdue.is_empty() {
+            for link in self.events.take_where(|id, _| overdue.contains(&id)) {
+                link.end(true);
+            }
         }
     }
 
@@ -206,6 +251,7 @@ impl Links {
         now: Instant,
         engine: &mut Connection<Token>,
     ) {
+        self.end_overdue(now);
         self.take_orders(cx);
         // Before the messages: they are few, and there may be no end of messages.
         for subscription in &mut self.subscriptions {
@@ -287,13 +333,13 @@ impl Links {
             Token::Uplink(token) => {
                 let link = self.uplinks.get(token.slot);
                 if let Some(link) = link.filter(|link| link.id() == id) {
-                    link.settled(now);
+                    link.settled(now, &outcome);
                 }
                 token.settle(outcome, open, now);
             }
             Token::Event(token) => {
                 let link = self.events.get(token.slot);
-                // A link is kept until all its tokens have come back.
+                // One that is gone has given its events back already.
                 if let Some(link) = link.filter(|link| link.id() == id) {
                     link.settled(&token, &outcome);
                 }

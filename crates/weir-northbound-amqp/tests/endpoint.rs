@@ -369,3 +369,28 @@ async fn a_stop_tells_the_applications_and_ends() {
     assert!(consumer.receive().await.is_none());
     fixture.server.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_consumer_that_settles_nothing_costs_the_others_one_message() {
+    let config = AmqpConfig {
+        outcome_timeout: 100,
+        ..AmqpConfig::default()
+    };
+    let fixture = start(config).await;
+    let _frozen = fixture.consumer("telemetry/acme").await.unwrap();
+    let mut alive = fixture.consumer("telemetry/acme").await.unwrap();
+    tokio::spawn(async move {
+        while let Some(received) = alive.receive().await {
+            received.settle(Outcome::Accepted);
+        }
+    });
+    let mut lost = 0;
+    for _ in 0..40 {
+        match fixture.publish(Qos::AtLeastOnce, "it").await {
+            Ok(()) => {}
+            Err(Reason::OutcomeTimeout) => lost += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lost, 1);
+}

@@ -19,8 +19,8 @@ fn queue(keys: &[u32]) -> Waiting {
 }
 
 fn pick(waiting: &mut Waiting, taker: TakerNo, max: usize) -> Vec<i64> {
-    let (picked, _) = waiting.pick(taker, max, usize::MAX);
-    picked.iter().map(|entry| entry.id).collect()
+    let choice = waiting.pick(taker, (max, usize::MAX), 0);
+    choice.picked.iter().map(|entry| entry.id).collect()
 }
 
 fn is_empty(waiting: &Waiting) -> bool {
@@ -133,16 +133,17 @@ fn what_only_one_taker_may_have_is_told_from_what_is_left_to_look_at() {
     let many = vec![1; LOOK_AT + 10];
     let mut waiting = queue(&many);
     assert_eq!(pick(&mut waiting, X, 1), [1]);
-    let (picked, more) = waiting.pick(Y, 10, usize::MAX);
-    assert!(picked.is_empty() && more);
-    let (picked, more) = waiting.pick(Y, 10, usize::MAX);
-    assert!(picked.is_empty() && !more);
+    for more in [true, false] {
+        let choice = waiting.pick(Y, (10, usize::MAX), 0);
+        assert!(choice.picked.is_empty());
+        assert_eq!(choice.more, more);
+    }
     assert_eq!(pick(&mut waiting, X, 3), [2, 3, 4]);
 }
 
 #[test]
 fn bytes_bound_what_is_handed_out_but_never_to_nothing() {
     let mut waiting = queue(&[1, 2, 3]);
-    assert_eq!(waiting.pick(X, 10, 5).0.len(), 1);
-    assert_eq!(waiting.pick(X, 10, 20).0.len(), 2);
+    assert_eq!(waiting.pick(X, (10, 5), 0).picked.len(), 1);
+    assert_eq!(waiting.pick(X, (10, 20), 0).picked.len(), 2);
 }

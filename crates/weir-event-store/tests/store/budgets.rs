@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use weir_event_store::{Budget, Budgets, Cause, EventStore, Options, Queue, Refused};
 
-use crate::{Fixture, at, event, ids, name, options};
+use crate::{Fixture, at, event, ids, name, now, options};
 
 fn with(budgets: Budgets) -> Fixture {
     let options = Options {
@@ -118,9 +118,13 @@ async fn a_closed_store_refuses_and_can_be_opened_again_while_others_hold_it() {
     assert_eq!(last.await, Ok(()), "it was on its way");
     assert_eq!(refused(&fixture, 1).await, Err(Refused::Closed));
     assert!(fixture.store.flush().await.is_err());
-    let taken = fixture.taker.take(10).await;
+    let taken = fixture.taker.take(10, now()).await;
     assert_eq!(taken.unwrap_err(), weir_event_store::TakeError::Closed);
     let again = EventStore::open(fixture.folder.path(), options()).unwrap();
-    let taken = again.taker("t", Queue::Event).take(10).await.unwrap();
+    let taken = again
+        .taker("t", Queue::Event)
+        .take(10, now())
+        .await
+        .unwrap();
     assert_eq!(&taken[0].payload[..], b"last");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use weir_event_store::{Append, Refused};
 
-use crate::{Fixture, event, payloads};
+use crate::{Fixture, event, now, payloads};
 
 fn connect(fixture: &Fixture) -> Connection {
     Connection::open(fixture.folder.path().join("events.db")).unwrap()
@@ -89,7 +89,7 @@ async fn settlements_that_cannot_be_written_are_written_later() {
                 BEGIN SELECT RAISE(ABORT, 'this test does not want it'); END";
     other.execute_batch(stop).unwrap();
     let taken = fixture.take(10).await;
-    fixture.store.release(&[taken[2].id], true);
+    fixture.store.release(&[taken[2].id], true, now());
     fixture.store.accept(&[taken[0].id]);
     assert!(fixture.store.flush().await.is_err());
     // What cannot be removed keeps no event out.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use weir_event_store::{Cause, EventStore, Queue};
 
-use crate::{Fixture, TENANT, at, event, ids, options, payloads};
+use crate::{Fixture, TENANT, at, event, ids, now, options, payloads};
 
 #[tokio::test]
 async fn a_restart_recovers_exactly_what_was_not_settled() {
@@ -30,7 +30,7 @@ async fn a_restart_recovers_exactly_what_was_not_settled() {
     assert_eq!(payloads(&taken), ["a2", "a3", "b1"]);
     assert_eq!(taken[0].stored_at, at(1_000));
     let mut other = fixture.store.taker("another", Queue::Event);
-    assert_eq!(payloads(&other.take(9).await.unwrap()), ["other"]);
+    assert_eq!(payloads(&other.take(9, now()).await.unwrap()), ["other"]);
     assert_eq!(fixture.take_dead(9).await.len(), 1);
 }
 
@@ -51,7 +51,11 @@ async fn dropping_the_store_writes_what_was_settled() {
     drop((store, dead));
     drop(taker);
     let store = EventStore::open(folder.path(), options()).unwrap();
-    let taken = store.taker(TENANT, Queue::Event).take(10).await.unwrap();
+    let taken = store
+        .taker(TENANT, Queue::Event)
+        .take(10, now())
+        .await
+        .unwrap();
     assert_eq!(payloads(&taken), ["a2"]);
 }
 
@@ -105,12 +109,12 @@ async fn child() {
             append.await.unwrap();
             say('S', &number.to_string());
         }
-        let taken = taker.take(4).await.unwrap();
+        let taken = taker.take(4, now()).await.unwrap();
         for number in payloads(&taken) {
             say('A', number);
         }
         store.accept(&ids(&taken[..taken.len() / 2]));
-        store.release(&ids(&taken), burst % 2 == 0);
+        store.release(&ids(&taken), burst % 2 == 0, now());
     }
 }
 
@@ -157,7 +161,7 @@ async fn drain(store: &EventStore) -> BTreeMap<String, Vec<u64>> {
     let mut seen = BTreeMap::<_, Vec<_>>::new();
     let mut taker = store.taker(TENANT, Queue::Event);
     loop {
-        let taken = taker.take(100).await.unwrap();
+        let taken = taker.take(100, now()).await.unwrap();
         if taken.is_empty() {
             return seen;
         }

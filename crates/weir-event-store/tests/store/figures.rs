@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use weir_event_store::{Budgets, EventStore, Options, Queue};
 
-use crate::{TENANT, event, ids};
+use crate::{TENANT, event, ids, now};
 
 const FOLDER: &str = "WEIR_EVENT_STORE_FIGURES_FOLDER";
 /// What the child says when all is stored.
@@ -93,7 +93,7 @@ async fn drain(store: &EventStore, events: usize) {
     let mut seen = 0;
     let mut taker = store.taker(TENANT, Queue::Event);
     while seen < events {
-        let taken = taker.take(500).await.unwrap();
+        let taken = taker.take(500, now()).await.unwrap();
         assert!(!taken.is_empty());
         seen += taken.len();
         store.accept(&ids(&taken));

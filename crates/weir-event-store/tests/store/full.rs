@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_event_store::{EventStore, Options, Queue, Refused};
 
-use crate::{TENANT, at, event, ids};
+use crate::{TENANT, at, event, ids, now};
 
 /// A file system of 48 MiB of its own.
 struct SmallDisk(tempfile::TempDir);
@@ -93,7 +93,7 @@ async fn a_disk_that_is_full_refuses_and_goes_on_by_itself_when_there_is_room() 
     assert_eq!(waiting(&store), stored as u64);
     // What is settled now can perhaps not be written yet.
     let mut taker = store.taker(TENANT, Queue::Event);
-    let taken = taker.take(10).await.unwrap();
+    let taken = taker.take(10, now()).await.unwrap();
     assert_eq!(taken.len(), 10);
     store.accept(&ids(&taken));
     let _ = store.flush().await;
@@ -118,7 +118,7 @@ async fn a_disk_that_is_full_refuses_and_goes_on_by_itself_when_there_is_room() 
     let mut seen = 0;
     let mut taker = store.taker(TENANT, Queue::Event);
     loop {
-        let taken = taker.take(100).await.unwrap();
+        let taken = taker.take(100, now()).await.unwrap();
         if taken.is_empty() {
             break;
         }
@@ -138,7 +138,7 @@ async fn the_reserve_lets_settlements_through_when_no_event_is_let_in() {
     store_until_full(&store, 0).await;
     let before = waiting(&store);
     let mut taker = store.taker(TENANT, Queue::Event);
-    let taken = taker.take(20).await.unwrap();
+    let taken = taker.take(20, now()).await.unwrap();
     let count = taken.len() as u64;
     assert!(count > 10);
     store.accept(&ids(&taken));
@@ -155,7 +155,7 @@ async fn the_space_of_removed_events_is_found_although_new_ones_come_all_the_tim
     let stored = store_until_full(&store, 0).await;
     let mut taker = store.taker(TENANT, Queue::Event);
     for _ in 0..stored {
-        let taken = taker.take(1).await.unwrap();
+        let taken = taker.take(1, now()).await.unwrap();
         store.accept(&ids(&taken));
     }
     store.flush().await.unwrap();

@@ -46,6 +46,11 @@ fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).unwrap()
 }
 
+/// Before anything expires.
+fn now() -> OffsetDateTime {
+    at(1_000)
+}
+
 fn event(device: &str, payload: impl Into<Bytes>) -> Event {
     Event {
         tenant: TENANT.into(),
@@ -95,11 +100,11 @@ impl Fixture {
     }
 
     async fn take(&mut self, max: usize) -> Vec<Taken> {
-        self.taker.take(max).await.unwrap()
+        self.taker.take(max, now()).await.unwrap()
     }
 
     async fn take_dead(&mut self, max: usize) -> Vec<Taken> {
-        self.dead.take(max).await.unwrap()
+        self.dead.take(max, now()).await.unwrap()
     }
 
     /// The tenant's figures once everything is on the disk.

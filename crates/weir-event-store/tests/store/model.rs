@@ -53,9 +53,9 @@ impl Takers {
     }
 
     /// Takes, and sees that each device's events come in their order.
-    async fn take(&mut self, queue: Queue, at: usize, max: usize) -> Vec<Taken> {
+    async fn take(&mut self, queue: Queue, at: usize, max: usize, now: i64) -> Vec<Taken> {
         let (taker, seen) = self.0.get_mut(&(queue == Queue::Event, at)).unwrap();
-        let taken = taker.take(max).await.unwrap();
+        let taken = taker.take(max, crate::at(now)).await.unwrap();
         for taken in &taken {
             let before = seen.insert(taken.device.parse().unwrap(), taken.id);
             assert!(before.is_none_or(|before| before < taken.id), "{taken:?}");
@@ -112,10 +112,13 @@ impl Model {
     }
 
     /// Settles one that is out, the same way as the store.
-    fn settle(&mut self, queue: Queue, at: usize, how: u32) {
+    fn settle(&mut self, queue: Queue, at: usize, how: u32, now: i64) {
         let event = self.queue(queue)[at].clone();
         let is_dead = queue == Queue::DeadLetter;
         match how {
+            0 | 1 if event.expires.is_some_and(|at| at <= now) => {
+                self.queue(queue).remove(at);
+            }
             0 | 1 => {
                 let event = &mut self.queue(queue)[at];
                 event.out = None;
@@ -138,10 +141,10 @@ impl Model {
     }
 }
 
-fn settle(fixture: &Fixture, id: EventId, how: u32) {
+fn settle(fixture: &Fixture, id: EventId, how: u32, now: i64) {
     let store = &fixture.store;
     match how {
-        0 | 1 => store.release(&[id], how == 1),
+        0 | 1 => store.release(&[id], how == 1, at(now)),
         2 => store.reject(&[id], Cause::Rejected),
         _ => store.accept(&[id]),
     }
@@ -176,7 +179,7 @@ async fn run(seed: u64) {
             40..60 => {
                 fixture.store.flush().await.unwrap();
                 let max = random.random_range(0..6);
-                let taken = takers.take(queue, taker, max).await;
+                let taken = takers.take(queue, taker, max, now).await;
                 let expected = model.take(queue, taker, max);
                 assert_eq!(taken.len(), expected.len(), "seed {seed}, step {number}");
                 for (taken, event) in taken.iter().zip(expected) {
@@ -191,8 +194,8 @@ async fn run(seed: u64) {
                 if !out.is_empty() {
                     let (at, id) = out[random.random_range(0..out.len())];
                     let how = random.random_range(0..5);
-                    settle(&fixture, id, how);
-                    model.settle(queue, at, how);
+                    settle(&fixture, id, how, now);
+                    model.settle(queue, at, how, now);
                     if how <= 1 {
                         takers.forget_order();
                     }
@@ -202,24 +205,30 @@ async fn run(seed: u64) {
                 takers.renew(&fixture, queue, taker);
                 takers.forget_order();
                 model.leave(queue, taker);
+                expire(&fixture, &mut model, now);
             }
             90..96 => {
                 now += random.random_range(0..5);
-                let before = model.events.len();
-                let stays = |e: &Modelled| e.out.is_some() || e.expires.is_none_or(|at| at > now);
-                model.events.retain(stays);
-                let expired = fixture.store.expire(at(now));
-                assert_eq!(expired.count, before - model.events.len(), "seed {seed}");
+                expire(&fixture, &mut model, now);
             }
             96..98 => {
                 fixture.reopen().await;
                 takers = Takers::new(&fixture);
                 let all = model.events.iter_mut().chain(&mut model.dead);
                 all.for_each(|event| event.out = None);
+                expire(&fixture, &mut model, now);
             }
             _ => compare_figures(&fixture, &model).await,
         }
     }
+}
+
+fn expire(fixture: &Fixture, model: &mut Model, now: i64) {
+    let before = model.events.len();
+    let stays = |e: &Modelled| e.out.is_some() || e.expires.is_none_or(|at| at > now);
+    model.events.retain(stays);
+    let expired = fixture.store.expire(at(now));
+    assert_eq!(expired.count, before - model.events.len());
 }
 
 async fn compare_figures(fixture: &Fixture, model: &Model) {

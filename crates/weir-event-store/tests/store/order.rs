@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weir_event_store::{Cause, EventStore, Options, Queue};
 
-use crate::{Fixture, TENANT, event, ids, options, payloads};
+use crate::{Fixture, TENANT, event, ids, now, options, payloads};
 
 /// For what is waited for; nothing takes this long.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -20,16 +20,16 @@ async fn a_consumer_that_waits_is_told_of_new_released_and_freed_events() {
     fixture.append("a", &["a1"]).await;
     watch.changed().await.unwrap();
     let first = fixture.take(10).await;
-    fixture.store.release(&ids(&first), false);
+    fixture.store.release(&ids(&first), false, now());
     watch.changed().await.unwrap();
     let first = fixture.take(10).await;
     assert_eq!(payloads(&first), ["a1"]);
     fixture.append("a", &["a2"]).await;
     watch.changed().await.unwrap();
-    assert!(other.take(10).await.unwrap().is_empty());
+    assert!(other.take(10, now()).await.unwrap().is_empty());
     fixture.store.reject(&ids(&first), Cause::Rejected);
     watch.changed().await.unwrap();
-    assert_eq!(payloads(&other.take(10).await.unwrap()), ["a2"]);
+    assert_eq!(payloads(&other.take(10, now()).await.unwrap()), ["a2"]);
     dead.changed().await.unwrap();
     assert_eq!(payloads(&fixture.take_dead(10).await), ["a1"]);
 }
@@ -73,7 +73,7 @@ async fn names_may_be_any_text() {
     fixture.reopen().await;
     for (number, name) in names.iter().enumerate() {
         let mut taker = fixture.store.taker(name, Queue::Event);
-        let taken = taker.take(10).await.unwrap();
+        let taken = taker.take(10, now()).await.unwrap();
         assert_eq!(payloads(&taken), [number.to_string()], "{name:?}");
         assert_eq!(*taken[0].device, format!("{name}/device"));
     }
@@ -87,7 +87,7 @@ async fn consume(store: EventStore, max: usize, seen: Arc<watch::Sender<Seen>>) 
     let mut arrivals = store.watch(TENANT, Queue::Event);
     let mut taker = store.taker(TENANT, Queue::Event);
     for round in 0.. {
-        let mut taken = taker.take(max).await.unwrap();
+        let mut taken = taker.take(max, now()).await.unwrap();
         if taken.is_empty() {
             arrivals.changed().await.unwrap();
             continue;
@@ -109,7 +109,7 @@ async fn consume(store: EventStore, max: usize, seen: Arc<watch::Sender<Seen>>) 
             seen.send_modify(|seen| seen.entry(device).or_default().extend(numbers));
         }
         store.accept(&ids(&taken));
-        store.release(&ids(&refused), true);
+        store.release(&ids(&refused), true, now());
     }
 }
 

@@ -3,27 +3,37 @@
 //! They stay out with the link they were sent on, also when that has ended, so that what their devices
 //! have sent since does not overtake them by another link.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use time::OffsetDateTime;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
-use weir_event_store::{EventId, EventStore, Taker};
+use weir_event_store::{EventId, EventStore, Queue, Taker};
 
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Events that may wait here; those of links that are over are the only ones that could be so many.
-const MOST: usize = 100_000;
+/// Events of a link that may be held back. It takes no more then: an application that gives everything
+/// back must not make dead letters of all there is.
+pub(super) const MOST_DELAYED: usize = 1000;
+/// Events of a tenant that may be held back; only links that are over could have so many.
+const MOST_OF_TENANT: usize = 10_000;
+/// Tenants from which on it is worth to look for those that nobody has a link to.
+const SWEEP_FROM: usize = 1024;
 
 /// A link's claim to what it has taken. Dropped, everything that is still out with it waits again.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) taker: AsyncMutex<Taker>,
-    /// How many of its events wait here.
-    delayed: AtomicUsize,
+    queue: Queue,
+    /// Its events that wait here.
+    delayed: Mutex<HashSet<EventId>>,
+    /// How many of its tenant's do.
+    of_tenant: Arc<AtomicUsize>,
 }
 
 /// An event that is given back.
@@ -43,23 +53,52 @@ type Held = (Arc<Claim>, Returned);
 #[derive(Debug)]
 pub(super) struct Delays {
     store: EventStore,
+    /// How often an event is tried.
+    max_attempts: u32,
     returned: mpsc::UnboundedSender<Held>,
     /// Until it is run.
     queue: Mutex<Option<mpsc::UnboundedReceiver<Held>>>,
-    waiting: AtomicUsize,
+    /// How many events of each tenant wait here. Its links share the number.
+    tenants: Mutex<HashMap<Arc<str>, Arc<AtomicUsize>>>,
 }
 
 impl Claim {
-    pub(super) fn new(taker: Taker) -> Self {
-        Self {
-            taker: AsyncMutex::new(taker),
-            delayed: AtomicUsize::new(0),
-        }
-    }
-
     /// How many of its events are held back.
     pub(super) fn delayed(&self) -> usize {
-        self.delayed.load(Ordering::Relaxed)
+        self.held().len()
+    }
+
+    /// What is out and not held back.
+    pub(super) fn out(&self) -> Vec<EventId> {
+        // Somebody who is taking something has it to himself until then.
+        let mut out = self
+            .taker
+            .try_lock()
+            .map_or_else(|_| Vec::new(), |it| it.out());
+        let held = self.held();
+        out.retain(|id| !held.contains(id));
+        out
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<EventId>> {
+        self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for one more.
+    fn hold(&self, id: EventId) -> bool {
+        let mut held = self.held();
+        let all = self.of_tenant.load(Ordering::Relaxed);
+        let has_room = held.len() < MOST_DELAYED && all < MOST_OF_TENANT;
+        if has_room && held.insert(id) {
+            self.of_tenant.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    fn let_go(&self, id: EventId) {
+        if self.held().remove(&id) {
+            self.of_tenant.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -83,48 +122,82 @@ impl Delays {
     pub(super) fn new(store: EventStore) -> Self {
         let (returned, queue) = mpsc::unbounded_channel();
         Self {
+            max_attempts: store.max_attempts(),
             store,
             returned,
             queue: Mutex::new(Some(queue)),
-            waiting: AtomicUsize::new(0),
+            tenants: Mutex::default(),
         }
     }
 
-    /// Gives events back, each now or when its time has come.
+    /// A claim to what a new link takes.
+    pub(super) fn claim(&self, tenant: &str, queue: Queue) -> Arc<Claim> {
+        Arc::new(Claim {
+            taker: AsyncMutex::new(self.store.taker(tenant, queue)),
+            queue,
+            delayed: Mutex::default(),
+            of_tenant: self.of_tenant(tenant),
+        })
+    }
+
+    fn of_tenant(&self, tenant: &str) -> Arc<AtomicUsize> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = tenants.get(tenant) {
+            return count.clone();
+        }
+        if tenants.len() >= SWEEP_FROM {
+            tenants.retain(|_, count| Arc::strong_count(count) > 1);
+        }
+        let count = Arc::default();
+        tenants.insert(tenant.into(), Arc::clone(&count));
+        count
+    }
+
+    /// Gives events back, each now or when its time has come. One that should pause and for which there
+    /// is no room was no attempt: without a pause a fault that lasts would use them up.
     pub(super) fn give_back(&self, claim: &Arc<Claim>, events: impl IntoIterator<Item = Returned>) {
         let mut at_once = [Vec::new(), Vec::new()];
         for event in events {
-            if event.pause().is_zero() || !self.delay(claim, event) {
+            if self.is_due(claim, event) {
                 at_once[usize::from(event.counts)].push(event.id);
+            } else if !self.hold(claim, event) {
+                at_once[0].push(event.id);
             }
         }
         for (ids, counts) in at_once.iter().zip([false, true]) {
-            self.store.release(ids, counts);
+            self.release(ids, counts);
         }
     }
 
-    /// Whether the event is held back. It is not when there is no room, or the end has come.
-    fn delay(&self, claim: &Arc<Claim>, event: Returned) -> bool {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Whether it needs no pause: it never does before it becomes a dead letter, nor when the end has
+    /// come.
+    fn is_due(&self, claim: &Claim, event: Returned) -> bool {
+        let is_last = claim.queue == Queue::Event
+            && event.counts
+            && event.attempts.saturating_add(1) >= self.max_attempts;
+        is_last || event.pause().is_zero() || self.returned.is_closed()
+    }
+
+    /// Whether the event is held back, for which there has to be room.
+    fn hold(&self, claim: &Arc<Claim>, event: Returned) -> bool {
+        if !claim.hold(event.id) {
             return false;
         }
-        claim.delayed.fetch_add(1, Ordering::Relaxed);
         let is_held = self.returned.send((claim.clone(), event)).is_ok();
         if !is_held {
-            self.done(claim);
+            claim.let_go(event.id);
         }
         is_held
     }
 
-    fn done(&self, claim: &Claim) {
-        claim.delayed.fetch_sub(1, Ordering::Relaxed);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Gives events back now.
+    pub(super) fn release(&self, ids: &[EventId], counts: bool) {
+        self.store.release(ids, counts, OffsetDateTime::now_utc());
     }
 
-    fn release(&self, claim: &Claim, event: Returned) {
-        self.done(claim);
-        self.store.release(&[event.id], event.counts);
+    fn let_go(&self, claim: &Claim, event: Returned) {
+        claim.let_go(event.id);
+        self.release(&[event.id], event.counts);
     }
 
     /// Gives each back in its time, until `stop` is cancelled; then all of them.
@@ -147,17 +220,17 @@ impl Delays {
                 }
                 Some(due) = waiting.next(), if !waiting.is_empty() => {
                     let (claim, event) = due.into_inner();
-                    self.release(&claim, event);
+                    self.let_go(&claim, event);
                 }
             }
         }
         returned.close();
         while let Ok((claim, event)) = returned.try_recv() {
-            self.release(&claim, event);
+            self.let_go(&claim, event);
         }
         while let Some(key) = waiting.peek() {
             let (claim, event) = waiting.remove(&key).into_inner();
-            self.release(&claim, event);
+            self.let_go(&claim, event);
         }
     }
 }
@@ -165,8 +238,7 @@ impl Delays {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use time::OffsetDateTime;
-    use weir_event_store::{Event, Options, Queue, Taken};
+    use weir_event_store::{Event, Options, Taken};
 
     use super::*;
 
@@ -187,6 +259,10 @@ mod tests {
             assert_eq!(pause(attempts, true).as_secs(), counted, "{attempts}");
             assert_eq!(pause(attempts, false).as_secs(), uncounted, "{attempts}");
         }
+    }
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::now_utc()
     }
 
     struct Fixture {
@@ -211,9 +287,10 @@ mod tests {
             };
             store.append(event).await.unwrap();
         }
+        let delays = Arc::new(Delays::new(store.clone()));
         Fixture {
-            delays: Arc::new(Delays::new(store.clone())),
-            claim: Arc::new(Claim::new(store.taker("acme", Queue::Event))),
+            claim: delays.claim("acme", Queue::Event),
+            delays,
             store,
             _folder: folder,
         }
@@ -221,7 +298,7 @@ mod tests {
 
     impl Fixture {
         async fn take(&self) -> Vec<Taken> {
-            self.claim.taker.lock().await.take(10).await.unwrap()
+            self.claim.taker.lock().await.take(10, now()).await.unwrap()
         }
 
         /// Takes both events and gives them back as if they had been tried before.
@@ -276,7 +353,7 @@ mod tests {
         let taken = fixture.take().await;
         assert_eq!(attempts(&taken), [("4711", 1), ("4712", 1)]);
         let ids: Vec<_> = taken.iter().map(|event| event.id).collect();
-        fixture.store.release(&ids, false);
+        fixture.store.release(&ids, false, now());
         fixture.give_back([5, 7]).await;
         let taken = fixture.take().await;
         assert_eq!(attempts(&taken), [("4711", 2), ("4712", 2)]);
@@ -287,13 +364,74 @@ mod tests {
         let mut fixture = fixture().await;
         fixture.give_back([5, 0]).await;
         let mut other = fixture.store.taker("acme", Queue::Event);
-        fixture.claim = Arc::new(Claim::new(fixture.store.taker("acme", Queue::Event)));
-        let taken = other.take(10).await.unwrap();
+        fixture.claim = fixture.delays.claim("acme", Queue::Event);
+        let taken = other.take(10, now()).await.unwrap();
         assert_eq!(attempts(&taken), [("4712", 1)]);
         let stop = CancellationToken::new();
         stop.cancel();
         fixture.delays.run(&stop).await;
-        let taken = other.take(10).await.unwrap();
+        let taken = other.take(10, now()).await.unwrap();
         assert_eq!(attempts(&taken), [("4711", 1)]);
+    }
+
+    fn returned(id: EventId, attempts: u32) -> Returned {
+        let counts = true;
+        Returned {
+            id,
+            attempts,
+            counts,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_attempt_is_followed_by_the_dead_letter_without_a_pause() {
+        let fixture = fixture().await;
+        let last = fixture.store.max_attempts() - 1;
+        let mut dead = fixture.store.taker("acme", Queue::DeadLetter);
+        // As often as it takes the store to count them too.
+        for _ in 0..last {
+            let ids: Vec<_> = fixture.take().await.iter().map(|event| event.id).collect();
+            fixture.store.release(&ids, true, now());
+        }
+        fixture.give_back([last, last - 1]).await;
+        assert_eq!(fixture.claim.delayed(), 1);
+        fixture.store.flush().await.unwrap();
+        let letters = dead.take(10, now()).await.unwrap();
+        assert_eq!(attempts(&letters), [("4711", 0)]);
+        // A dead letter is not followed by anything.
+        let claim = fixture.delays.claim("acme", Queue::DeadLetter);
+        fixture
+            .delays
+            .give_back(&claim, [returned(letters[0].id, last)]);
+        assert_eq!(claim.delayed(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_to_be_held_was_no_attempt_and_leaves_other_tenants_theirs() {
+        let fixture = fixture().await;
+        let full = MOST_DELAYED;
+        let claims: Vec<_> = (0..=MOST_OF_TENANT / full)
+            .map(|_| fixture.delays.claim("acme", Queue::Event))
+            .collect();
+        let (last, others) = claims.split_last().unwrap();
+        for claim in others {
+            claim.of_tenant.fetch_add(full, Ordering::Relaxed);
+        }
+        let taken = fixture.take().await;
+        let event = returned(taken[0].id, 5);
+        fixture.delays.give_back(last, [event]);
+        assert_eq!(last.delayed(), 0);
+        let taken = fixture.take().await;
+        assert_eq!(attempts(&taken), [("4711", 0)]);
+        let other = fixture.delays.claim("other", Queue::Event);
+        fixture.delays.give_back(&other, [returned(taken[0].id, 5)]);
+        assert_eq!(other.delayed(), 1);
+        // There is room again.
+        for claim in others {
+            claim.of_tenant.fetch_sub(full, Ordering::Relaxed);
+        }
+        fixture.delays.give_back(last, [event]);
+        assert_eq!(last.delayed(), 1);
+        assert_eq!(last.of_tenant.load(Ordering::Relaxed), 1);
     }
 }

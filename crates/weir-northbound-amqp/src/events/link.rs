@@ -18,21 +18,22 @@ use weir_core::{LogLimit, TenantId};
 use weir_event_store::{Cause, EventId, Queue, TakeError, Taken};
 
 use super::Events;
-use super::delay::{Claim, Returned};
+use super::delay::{Claim, MOST_DELAYED, Returned};
+use super::share::Share;
 use super::stored::Stored;
 use crate::slots::Linked;
 use crate::token::Token;
 
 /// Events that are taken from the store at a time. Small, so that consumers share what there is.
-const BATCH: u32 = 256;
-/// Events of a link that may wait for their outcome. They have no time-out, and must not use up all that
-/// a session may have unsettled.
-const MOST_OPEN: usize = 2048;
-/// Events of a link that may be held back before it takes no more: an application that gives everything
-/// back must not make dead letters of all there is.
-const MOST_DELAYED: usize = 1000;
+const BATCH: usize = 256;
 /// How long nothing is taken after the store could not be read, or while too much is held back.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the session may take nothing, though there is credit, before others get what was taken and
+/// a drain is answered.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an application may take to answer that a link was ended. What it says of its events until
+/// then holds.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 static UNREADABLE: LogLimit = LogLimit::new();
 
@@ -49,6 +50,12 @@ pub(crate) struct Link {
     changes: BoxStream<'static, ()>,
     /// Taken and not sent yet.
     taken: VecDeque<Taken>,
+    /// When those are given back.
+    send_by: Instant,
+    /// How many may be taken at a time; fewer than [`BATCH`] after more were taken than could be sent.
+    batch: usize,
+    /// Has what is being asked for, what is taken, and what is open.
+    share: Share,
     /// Deliveries without an outcome.
     open: usize,
     /// Settled by the application, and not told to the store yet.
@@ -59,16 +66,18 @@ pub(crate) struct Link {
     presettled: bool,
     /// The application has asked for its credit to be used or given back.
     pub(crate) is_draining: bool,
-    /// We have ended the link and wait for what the application still says.
-    is_leaving: bool,
+    /// When that is answered at the latest, while nothing can be sent.
+    drain_by: Option<Instant>,
+    /// We have ended the link and wait until then for what the application still says.
+    leaves_by: Option<Instant>,
 }
 
 /// What is known of the store.
 enum Supply {
     /// There may be something to take.
     Unknown,
-    /// It is being asked.
-    Asked(BoxFuture<'static, Result<Vec<Taken>, TakeError>>),
+    /// It is being asked for so many.
+    Asked(BoxFuture<'static, Result<Vec<Taken>, TakeError>>, usize),
     /// It had nothing.
     Dry,
     /// Not to be asked before.
@@ -97,10 +106,11 @@ impl Linked for Link {
 
 impl Link {
     pub(crate) fn new(
-        (id, session, slot): (LinkId, SessionId, usize),
+        (id, session): (LinkId, SessionId),
         events: &Arc<Events>,
         (tenant, queue): (&TenantId, Queue),
         settle_mode: SenderSettleMode,
+        (now, neighbour): (Instant, Option<&Self>),
     ) -> Self {
         let store = &events.store;
         let mut changes = store.watch(tenant.as_str(), queue);
@@ -108,20 +118,29 @@ impl Link {
         Self {
             id,
             session,
-            slot,
+            slot: 0,
             events: events.clone(),
             queue,
-            claim: Arc::new(Claim::new(store.taker(tenant.as_str(), queue))),
+            claim: events.delays.claim(tenant.as_str(), queue),
             supply: Supply::Unknown,
             changes: stream::unfold(changes, changed).fuse().boxed(),
             taken: VecDeque::new(),
+            send_by: now,
+            batch: BATCH,
+            share: Share::beside(neighbour.map(|link| &link.share)),
             open: 0,
             accepted: Vec::new(),
             lost: Vec::new(),
             presettled: settle_mode == SenderSettleMode::Settled,
             is_draining: false,
-            is_leaving: false,
+            drain_by: None,
+            leaves_by: None,
         }
+    }
+
+    /// Says where it is kept.
+    pub(crate) fn in_slot(self, slot: usize) -> Self {
+        Self { slot, ..self }
     }
 
     /// Tells the store what was settled, then takes and sends a batch at most, so that other links get
@@ -133,21 +152,24 @@ impl Link {
         engine: &mut Connection<Token>,
     ) {
         self.tell_accepted();
-        if self.is_leaving {
+        if self.is_leaving() {
             return;
         }
+        let open = self.open;
         loop {
             self.poll_supply(cx, now, engine);
             if self.taken.is_empty() {
                 break;
             }
-            let open = self.open;
             self.send(now, engine);
             if self.open > open || !self.taken.is_empty() {
                 break;
             }
         }
-        self.answer_drain(engine);
+        if self.open > open {
+            self.drain_by = None;
+        }
+        self.answer_drain(now, engine);
     }
 
     // === from the store ===
@@ -163,7 +185,7 @@ impl Link {
                     }
                     self.ask(now, room);
                 }
-                Supply::Asked(answer) => match answer.as_mut().poll(cx) {
+                Supply::Asked(answer, _) => match answer.as_mut().poll(cx) {
                     Poll::Ready(answer) => self.answered(now, answer),
                     Poll::Pending => return,
                 },
@@ -178,13 +200,13 @@ impl Link {
         }
     }
 
-    /// How much can be sent at once.
+    /// How much can be sent at once, as far as that is known.
     fn room(&self, engine: &Connection<Token>) -> usize {
         if !engine.can_send(self.id) {
             return 0;
         }
-        let credit = engine.credit(self.id).min(BATCH) as usize;
-        credit.min(MOST_OPEN.saturating_sub(self.open))
+        let credit = engine.credit(self.id) as usize;
+        credit.min(self.batch).min(self.share.room())
     }
 
     fn ask(&mut self, now: Instant, room: usize) {
@@ -193,20 +215,31 @@ impl Link {
             return;
         }
         let claim = self.claim.clone();
-        let answer = async move { claim.taker.lock().await.take(room).await };
-        self.supply = Supply::Asked(Box::pin(answer));
+        let answer = async move {
+            let mut taker = claim.taker.lock().await;
+            taker.take(room, OffsetDateTime::now_utc()).await
+        };
+        self.supply = Supply::Asked(Box::pin(answer), room);
+        self.share.take(room);
+    }
+
+    /// Nothing is asked for any more.
+    fn set_supply(&mut self, supply: Supply) {
+        if let Supply::Asked(_, room) = std::mem::replace(&mut self.supply, supply) {
+            self.share.give(room);
+        }
     }
 
     fn answered(&mut self, now: Instant, answer: Result<Vec<Taken>, TakeError>) {
-        self.supply = match answer {
+        self.set_supply(match &answer {
             Ok(taken) if taken.is_empty() => Supply::Dry,
-            Ok(taken) => {
-                self.taken.extend(taken);
-                Supply::Unknown
-            }
+            Ok(_) => Supply::Unknown,
             Err(TakeError::Busy | TakeError::Io) => Supply::Later(now + PAUSE),
             Err(TakeError::Closed) => Supply::Closed,
-        };
+        });
+        self.taken.extend(answer.unwrap_or_default());
+        self.share.take(self.taken.len());
+        self.send_by = now + PATIENCE;
     }
 
     // === to the application ===
@@ -214,14 +247,19 @@ impl Link {
     fn send(&mut self, now: Instant, engine: &mut Connection<Token>) {
         let date = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         let date = i64::try_from(date).unwrap_or(i64::MAX);
-        while engine.can_send(self.id) {
-            let Some(event) = self.taken.pop_front() else {
-                return;
-            };
+        while engine.can_send(self.id)
+            && let Some(event) = self.taken.pop_front()
+        {
             self.send_one(now, date, engine, &event);
         }
-        if engine.credit(self.id) == 0 {
+        if self.taken.is_empty() {
+            self.batch = BATCH.min(2 * self.batch);
+        } else if engine.credit(self.id) == 0 {
             // It was taken back meanwhile, so that somebody else may have them.
+            self.give_back_unsent();
+        } else if self.send_by <= now {
+            // The session's window is shut, or it is full, or the application does not read.
+            self.batch = self.batch.div_ceil(2);
             self.give_back_unsent();
         }
     }
@@ -229,6 +267,7 @@ impl Link {
     fn send_one(&mut self, now: Instant, date: i64, engine: &mut Connection<Token>, event: &Taken) {
         let Some(stored) = Stored::read(event.payload.clone()) else {
             // It stays out with this link: lost to nobody, and in nobody's way.
+            self.share.give(1);
             if let Some(unlogged) = UNREADABLE.admit(now) {
                 let device = &*event.device;
                 tracing::error!(
@@ -253,21 +292,44 @@ impl Link {
         });
         match sent {
             Ok(()) => self.open += 1,
-            Err(_) => self.events.store.release(&[event.id], false),
+            Err(_) => {
+                self.share.give(1);
+                self.events.delays.release(&[event.id], false);
+            }
         }
     }
 
     fn give_back_unsent(&mut self) {
         let unsent: Vec<_> = self.taken.drain(..).map(|event| event.id).collect();
-        self.events.store.release(&unsent, false);
+        self.share.give(unsent.len());
+        self.events.delays.release(&unsent, false);
     }
 
-    fn answer_drain(&mut self, engine: &mut Connection<Token>) {
-        let has_nothing = self.taken.is_empty()
-            && matches!(self.supply, Supply::Dry | Supply::Later(_) | Supply::Closed);
-        if self.is_draining && (has_nothing || engine.credit(self.id) == 0) {
+    /// Gives the credit back once there is nothing to send. That there is no room for more only ends
+    /// when the application settles, and it may be waiting for this before it does.
+    fn answer_drain(&mut self, now: Instant, engine: &mut Connection<Token>) {
+        if !self.is_draining {
+            return;
+        }
+        let has_nothing = match self.supply {
+            Supply::Dry | Supply::Later(_) | Supply::Closed => true,
+            Supply::Unknown => self.share.room() == 0,
+            Supply::Asked(..) => false,
+        };
+        let is_late = match engine.can_send(self.id) {
+            true => {
+                self.drain_by = None;
+                false
+            }
+            // Perhaps for the same reason, perhaps only until something is written.
+            false => *self.drain_by.get_or_insert(now + PATIENCE) <= now,
+        };
+        let is_done = has_nothing && self.taken.is_empty();
+        if is_done || is_late || engine.credit(self.id) == 0 {
             self.is_draining = false;
+            self.drain_by = None;
             engine.drained(self.id);
+            self.give_back_unsent();
         }
     }
 
@@ -276,6 +338,7 @@ impl Link {
     /// A delivery of this link has ended.
     pub(crate) fn settled(&mut self, token: &EventToken, outcome: &Outcome) {
         self.open = self.open.saturating_sub(1);
+        self.share.give(1);
         let id = token.id;
         let returned = |counts| Returned {
             id,
@@ -322,38 +385,55 @@ impl Link {
     // === end ===
 
     /// We end the link: nothing more is sent, and what is open is waited for.
-    pub(crate) fn leave(&mut self) {
-        self.is_leaving = true;
+    pub(crate) fn leave(&mut self, now: Instant) {
+        self.leaves_by.get_or_insert(now + FAREWELL);
+        self.take_no_more();
+    }
+
+    fn take_no_more(&mut self) {
+        self.drain_by = None;
         // Drops what it was about to take.
-        self.supply = Supply::Closed;
+        self.set_supply(Supply::Closed);
         self.give_back_unsent();
     }
 
     /// The link has ended; of what it had without an outcome that was an attempt, unless it has ended in
     /// an `orderly` way, or by us.
     pub(crate) fn end(mut self, orderly: bool) {
-        self.leave();
+        self.take_no_more();
         self.tell_accepted();
-        let lost = std::mem::take(&mut self.lost);
-        if orderly {
-            let lost: Vec<_> = lost.iter().map(|event| event.id).collect();
-            self.events.store.release(&lost, false);
-        } else {
+        if !orderly {
+            let lost = std::mem::take(&mut self.lost);
             self.give_back(lost);
         }
+        // Also what the application may still speak of, if we do not wait for that any longer.
+        self.events.delays.release(&self.claim.out(), false);
     }
 
     /// Whether we have ended it.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.is_leaving
+        self.leaves_by.is_some()
+    }
+
+    /// Whether we have ended it and have waited long enough.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.leaves_by.is_some_and(|by| by <= now)
+    }
+
+    /// Whether there is something that the application may still settle.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open > 0
     }
 
     /// When this link has to be looked at though nothing happened.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self.supply {
+        let later = match self.supply {
             Supply::Later(until) => Some(until),
             _ => None,
-        }
+        };
+        let unsent = (!self.taken.is_empty()).then_some(self.send_by);
+        let deadlines = [later, unsent, self.drain_by, self.leaves_by];
+        deadlines.into_iter().flatten().min()
     }
 }
 
@@ -363,3 +443,6 @@ async fn changed(mut changes: watch::Receiver<()>) -> Option<((), watch::Receive
     unconstrained(changes.changed()).await.ok()?;
     Some(((), changes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 //!
 //! * [`Outlet`] encodes an event once and appends it to the store (`outlet.rs`, `stored.rs`).
 //! * [`Link`] is an application's link to `event/{tenant}` or to `event-dlq/{tenant}`, where the dead
-//!   letters are; it takes from the store what there is credit for (`link.rs`).
+//!   letters are; it takes from the store what there is credit for (`link.rs`), within what the links
+//!   of its session may have (`share.rs`).
 //! * What an application gives back is offered again at once the first time and after a growing pause
 //!   then, so that a fault that lasts does not use up all attempts (`delay.rs`).
 
@@ -11,6 +12,7 @@ mod config;
 mod delay;
 mod link;
 mod outlet;
+mod share;
 mod stored;
 
 use std::sync::atomic::AtomicU64;

@@ -122,7 +122,11 @@ mod tests {
         }
         let refused = outlet.publish(event()).await.disposition;
         assert_eq!(refused, Err(Reason::EventStoreFull));
-        let taken = store.taker("acme", Queue::Event).take(10).await.unwrap();
+        let taken = store
+            .taker("acme", Queue::Event)
+            .take(10, OffsetDateTime::now_utc())
+            .await
+            .unwrap();
         let devices: Vec<_> = taken.iter().map(|event| &*event.device).collect();
         assert_eq!(devices, ["4711", "4711"]);
         store.close().await;

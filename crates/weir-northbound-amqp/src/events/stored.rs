@@ -177,7 +177,8 @@ mod tests {
             payload,
         };
         store.append(event).await.unwrap();
-        let mut taken = store.taker("acme", Queue::Event).take(1).await.unwrap();
+        let mut taker = store.taker("acme", Queue::Event);
+        let mut taken = taker.take(1, OffsetDateTime::now_utc()).await.unwrap();
         taken.remove(0)
     }
 

@@ -133,7 +133,11 @@ impl Permissions {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            match self.look().await {
+            // The file system may hang.
+            let Some(seen) = stop.run_until_cancelled(self.look()).await else {
+                return;
+            };
+            match seen {
                 Ok(is_new) => {
                     fault = Fault::default();
                     if is_new {
@@ -198,4 +202,45 @@ fn parse(path: &Path, text: &[u8]) -> Result<FileUsers, PermissionsError> {
         path: path.to_owned(),
         mistake,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_core::PasswordVerifier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_does_not_keep_the_gateway_from_stopping() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("permissions.json");
+        std::fs::write(&path, "{}").unwrap();
+        let permissions = Permissions::load(path.clone(), PasswordVerifier::new(1));
+        let permissions = permissions.await.unwrap();
+        // Whoever opens it to read waits for somebody who writes.
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let stop = CancellationToken::new();
+        let watch = permissions
+            .clone()
+            .watch(Duration::from_millis(1), stop.clone());
+        let watch = tokio::spawn(watch);
+        while permissions
+            .0
+            .file
+            .as_ref()
+            .unwrap()
+            .print
+            .try_lock()
+            .is_ok()
+        {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(10), watch).await;
+        // The thread that looks is not waited for by anybody, but by this test.
+        drop(File::options().write(true).open(&path).unwrap());
+        ended.unwrap().unwrap();
+    }
 }

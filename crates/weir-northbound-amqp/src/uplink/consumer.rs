@@ -63,6 +63,8 @@ pub(crate) struct Consumer {
     /// A [`Order::PassOn`] is on its way.
     is_nudged: AtomicBool,
     is_gone: AtomicBool,
+    /// It has let a message time out, and has not settled one or given credit since.
+    is_frozen: AtomicBool,
 }
 
 impl Consumer {
@@ -78,6 +80,7 @@ impl Consumer {
             is_asleep: AtomicBool::new(false),
             is_nudged: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            is_frozen: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +107,21 @@ impl Consumer {
     /// Whether one more message could go out at once.
     pub(crate) fn has_spare_credit(&self) -> bool {
         self.credit.load(Ordering::SeqCst) > self.waiting()
+    }
+
+    /// Whether one more message could go out at once, and is likely to be settled.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.has_spare_credit() && !self.is_frozen()
+    }
+
+    /// Whether it has not been heard of since it let a message time out.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.is_frozen.load(Ordering::Relaxed)
+    }
+
+    /// A message has timed out, or the application has been heard of.
+    pub(crate) fn set_frozen(&self, is_frozen: bool) {
+        self.is_frozen.store(is_frozen, Ordering::Relaxed);
     }
 
     /// Whether the application could take a message at the last look at the link.

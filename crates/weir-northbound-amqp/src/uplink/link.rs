@@ -30,6 +30,8 @@ pub(crate) struct Link {
     sent: u64,
     /// Deliveries without an outcome.
     unsettled: usize,
+    /// Credit after the last look: more of it is a sign of life.
+    credit: u32,
     /// When the application last could have taken a message: it attached, settled one, or had credit.
     active: Instant,
 }
@@ -71,6 +73,7 @@ impl Link {
             waiting: VecDeque::new(),
             sent: 0,
             unsettled: 0,
+            credit: 0,
             active: now,
         }
     }
@@ -97,6 +100,9 @@ impl Link {
     /// Sends what can be sent, gives up on what has waited too long, and tells the senders how much
     /// more would be taken.
     pub(crate) fn send_waiting(&mut self, now: Instant, engine: &mut Connection<Token>) {
+        if engine.credit(self.id) > self.credit {
+            self.consumer.set_frozen(false);
+        }
         while let Some(oldest) = self.waiting.front() {
             let is_late = oldest.give_up_at <= now;
             if !is_late && !engine.can_send(self.id) {
@@ -127,13 +133,14 @@ impl Link {
             self.is_draining = false;
             engine.drained(self.id);
         }
+        self.credit = engine.credit(self.id);
         let credit = match engine.can_send(self.id) {
-            true => engine.credit(self.id) as usize,
+            true => self.credit as usize,
             false => 0,
         };
         self.consumer
             .set_credit(credit, self.unsettled, self.is_asleep(now, credit));
-        if self.consumer.has_spare_credit() {
+        if self.consumer.is_ready() {
             self.node.nudge_others(&self.consumer);
         } else if !self.waiting.is_empty() && self.node.has_other_with_credit(&self.consumer) {
             self.consumer.nudge();
@@ -166,10 +173,14 @@ impl Link {
         }
     }
 
-    /// A delivery of this link has ended.
-    pub(crate) fn settled(&mut self, now: Instant) {
+    /// A delivery of this link has ended. That we have given up on it is no sign of life.
+    pub(crate) fn settled(&mut self, now: Instant, outcome: &Outcome) {
         self.unsettled = self.unsettled.saturating_sub(1);
-        self.active = now;
+        let has_timed_out = *outcome == Outcome::TimedOut;
+        self.consumer.set_frozen(has_timed_out);
+        if !has_timed_out {
+            self.active = now;
+        }
     }
 
     /// An application without credit that has nothing left to settle and has been silent for as long

@@ -10,6 +10,18 @@ use weir_core::{Completion, Delivery, Downstream, Outlet, Qos, Reason};
 use super::{Consumer, Outgoing, Refused};
 use crate::config::Limits;
 
+/// Of so many messages one goes to a consumer that is frozen, if it has none yet.
+const PROBE_EVERY: usize = 64;
+
+/// Who comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// Frozen, and to be tried.
+    Probed,
+    Alive,
+    Frozen,
+}
+
 /// One address and its competing consumers.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -78,12 +90,13 @@ impl Node {
         consumers
             .iter()
             .filter(is_other)
-            .any(|other| other.has_spare_credit())
+            .any(|other| other.is_ready())
     }
 
     /// Gives a message to the consumer that can send it at once and has the fewest that it has not
     /// done with, so that a slow one gets less, beginning with another one each time; to one that is
-    /// expected to have credit soon if none can. With a single consumer the order of messages is kept.
+    /// expected to have credit soon if none can. One that is frozen comes last, but for a message now
+    /// and then that shows whether it still is. With a single consumer the order of messages is kept.
     ///
     /// # Errors
     /// The message itself if nobody consumes, or nobody takes more at the moment.
@@ -104,8 +117,17 @@ impl Node {
         let count = consumers.len();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let candidates = || (0..count).map(|step| &consumers[start.wrapping_add(step) % count]);
-        let rank =
-            |consumer: &&Arc<Consumer>| (!consumer.has_spare_credit(), consumer.outstanding());
+        let is_probe = start.is_multiple_of(PROBE_EVERY);
+        let rank = |consumer: &&Arc<Consumer>| {
+            let outstanding = consumer.outstanding();
+            let is_without = !consumer.has_spare_credit();
+            let standing = match consumer.is_frozen() {
+                true if is_probe && outstanding == 0 && !is_without => Standing::Probed,
+                true => Standing::Frozen,
+                false => Standing::Alive,
+            };
+            (standing, is_without, outstanding)
+        };
         let best = candidates().min_by_key(rank);
         let mut refusal = Reason::NoConsumer;
         // The best may have gone or filled up in the meantime; then any other will do.
@@ -276,5 +298,44 @@ mod tests {
             let waiting = consumers.each_ref().map(|consumer| consumer.waiting());
             assert_eq!(waiting, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn of_two_with_credit_a_frozen_one_gets_one_message_now_and_then() {
+        let node = node();
+        let (consumers, mut queued) = consumers::<2>(&node);
+        for consumer in &consumers {
+            consumer.set_credit(1000, 0, false);
+        }
+        consumers[1].set_frozen(true);
+        assert!(!node.has_other_with_credit(&consumers[0]));
+        assert!(node.has_other_with_credit(&consumers[1]));
+        let mut frozen = 0;
+        for number in 0..4 * PROBE_EVERY {
+            assert_eq!(publish(&node, Qos::AtMostOnce).await, Ok(()));
+            let Ok(Order::Send(consumer, outgoing)) = queued.try_recv() else {
+                panic!("nothing was queued");
+            };
+            consumer.taken(&outgoing);
+            if consumer.slot() == 1 {
+                frozen += 1;
+                // It keeps the second one.
+                consumer.set_credit(1000, usize::from(frozen > 1), false);
+            } else {
+                // As if it always had more to do.
+                consumer.set_credit(1000, 5, false);
+            }
+            let expected = 1 + usize::from(number >= PROBE_EVERY);
+            assert_eq!(frozen, expected, "{number}");
+        }
+        consumers[1].set_credit(1000, 0, false);
+        consumers[1].set_frozen(false);
+        assert_eq!(publish(&node, Qos::AtMostOnce).await, Ok(()));
+        assert_eq!(consumers[1].waiting(), 1, "like everybody");
+        // Somebody without credit is better still.
+        consumers[1].set_frozen(true);
+        consumers[0].set_credit(0, 0, false);
+        assert_eq!(publish(&node, Qos::AtMostOnce).await, Ok(()));
+        assert_eq!(consumers[0].waiting(), 1);
     }
 }

@@ -11,8 +11,9 @@ use fe2o3_amqp::session::{Session, SessionHandle};
 use fe2o3_amqp::types::definitions::{ReceiverSettleMode, SenderSettleMode};
 use fe2o3_amqp::types::messaging::{Data, Header, MessageAnnotations};
 use fe2o3_amqp::types::primitives::{Symbol, Value};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -139,22 +140,77 @@ pub(crate) fn annotation(delivery: &Delivery<Data>, key: &str) -> Option<String>
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     relay: JoinHandle<()>,
+    is_held: watch::Sender<bool>,
+    heard: watch::Receiver<()>,
 }
 
 impl Wire {
     pub(crate) async fn to(gateway: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (is_held, hold) = watch::channel(false);
+        let (hear, heard) = watch::channel(());
         let relay = tokio::spawn(async move {
             let (mut application, _) = listener.accept().await.unwrap();
             let mut gateway = TcpStream::connect(gateway).await.unwrap();
+            let (from_application, to_application) = application.split();
+            let (from_gateway, to_gateway) = gateway.split();
             // However it ends, it is over.
-            let _ = copy_bidirectional(&mut application, &mut gateway).await;
+            let _ = tokio::join!(
+                relay(
+                    from_application,
+                    to_gateway,
+                    Some(hold),
+                    watch::Sender::default()
+                ),
+                relay(from_gateway, to_application, None, hear),
+            );
         });
-        Self { address, relay }
+        Self {
+            address,
+            relay,
+            is_held,
+            heard,
+        }
+    }
+
+    /// What the application says does not reach the gateway, until it may.
+    pub(crate) fn hold(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
+    }
+
+    /// Waits until the application has heard of the gateway since the last call.
+    pub(crate) async fn heard(&mut self) {
+        timeout(DEADLINE, self.heard.changed())
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     pub(crate) fn cut(self) {
         self.relay.abort();
+    }
+}
+
+/// Hands on what it reads, unless and until that is held, and tells that it has.
+async fn relay(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut hold: Option<watch::Receiver<bool>>,
+    tell: watch::Sender<()>,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut bytes).await?;
+        if let Some(hold) = &mut hold
+            && hold.wait_for(|is_held| !is_held).await.is_err()
+        {
+            return Ok(());
+        }
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&bytes[..read]).await?;
+        tell.send_replace(());
     }
 }

@@ -273,13 +273,61 @@ async fn who_loses_the_permission_may_still_settle_and_what_is_left_was_no_attem
 
     let mut taker = gateway.store.taker("acme", Queue::Event);
     let mut offered = gateway.store.watch("acme", Queue::Event);
-    let mut taken = taker.take(10).await.unwrap();
+    let mut taken = taker.take(10, OffsetDateTime::now_utc()).await.unwrap();
     while taken.is_empty() {
         offered.changed().await.unwrap();
-        taken = taker.take(10).await.unwrap();
+        taken = taker.take(10, OffsetDateTime::now_utc()).await.unwrap();
     }
     let left: Vec<_> = taken.iter().map(|it| (&*it.device, it.attempts)).collect();
     assert_eq!(left, [("device-1", 0)]);
+}
+
+#[tokio::test]
+async fn what_is_settled_while_the_gateway_stops_is_settled() {
+    let gateway = Gateway::start().await;
+    for number in 0..2 {
+        gateway.event(&format!("device-{number}"), number).await;
+    }
+    let mut wire = Wire::to(gateway.address).await;
+    let mut application = Application::connect(wire.address).await;
+    let mut receiver = application.receiver(EVENTS).await;
+    let first = next(&mut receiver).await;
+    assert_eq!(text(&first), "0");
+    assert_eq!(text(&next(&mut receiver).await), "1");
+    wire.hold(true);
+    receiver.accept(&first).await.unwrap();
+    while timeout(Duration::from_millis(200), wire.heard())
+        .await
+        .is_ok()
+    {}
+    gateway.stop.cancel();
+    wire.heard().await;
+    wire.hold(false);
+
+    let gateway = gateway.restart().await;
+    let mut application = Application::connect(gateway.address).await;
+    let mut receiver = application.receiver(EVENTS).await;
+    let delivery = next(&mut receiver).await;
+    assert_eq!((&*text(&delivery), attempts(&delivery)), ("1", 0));
+}
+
+#[tokio::test]
+async fn who_does_not_answer_that_the_permission_was_withdrawn_keeps_no_events() {
+    let gateway = Gateway::start().await;
+    gateway.event("4711", "it").await;
+    let wire = Wire::to(gateway.address).await;
+    let mut application = Application::connect(wire.address).await;
+    let mut receiver = application.receiver(EVENTS).await;
+    assert_eq!(text(&next(&mut receiver).await), "it");
+    wire.hold(true);
+    let mut taker = gateway.store.taker("acme", Queue::Event);
+    let mut offered = gateway.store.watch("acme", Queue::Event);
+    offered.mark_unchanged();
+    gateway.withdraw().await;
+    timeout(DEADLINE, offered.changed()).await.unwrap().unwrap();
+    let taken = taker.take(10, OffsetDateTime::now_utc()).await.unwrap();
+    let left: Vec<_> = taken.iter().map(|it| (&*it.device, it.attempts)).collect();
+    assert_eq!(left, [("4711", 0)]);
 }
 
 #[tokio::test]

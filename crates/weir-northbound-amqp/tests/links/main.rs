@@ -58,6 +58,8 @@ impl Gateway {
     async fn open(store: EventStore, folder: TempDir, options: Options) -> Self {
         let config = AmqpConfig {
             port: 0,
+            // Who says nothing is not taken for lost while a test runs.
+            idle_timeout: 600,
             permissions: Some(permit(&folder, r#"["standard"]"#)),
             ..AmqpConfig::default()
         };
