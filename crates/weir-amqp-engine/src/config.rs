@@ -20,11 +20,13 @@ pub struct Config {
     /// the highest handle in use, so keep it moderate; values above 65,535 are cut to that.
     pub handle_max: u32,
     /// A peer silent for longer is closed. Half of it is what the peer is told [2.4.5], so that a peer which sends
-    /// something just in time has slack.
+    /// something just in time has slack. A peer that takes none of the output for as long is to be left as well, by
+    /// [whoever writes it](crate::Connection::idle_timeout).
     pub idle_timeout: Option<Duration>,
     /// Transfer frames a peer may send per session before it must wait for us.
     pub incoming_window: u32,
-    /// Outgoing deliveries of a session that may wait for an outcome at once.
+    /// Outgoing deliveries of a session that may wait for an outcome at once. One that waits while 2^31 others are
+    /// sent is given up, as its id would become ambiguous.
     pub max_unsettled: usize,
     /// The largest incoming message. A link may ask for less.
     pub max_message_size: u64,

@@ -95,7 +95,8 @@ pub enum Outcome {
     /// Settled without a state that says anything. Also what a delivery that was sent settled comes back with.
     /// Only reported, never sent.
     Unknown,
-    /// We gave up waiting and settled it ourselves; the receiver sees it as released. Only reported, never sent.
+    /// We gave up waiting, or had to ([`Config::max_unsettled`](crate::Config)), and settled it ourselves; the receiver
+    /// sees it as released. Only reported, never sent.
     TimedOut,
     /// The link, its session or the connection ended first. Only reported, never sent.
     LinkLost,

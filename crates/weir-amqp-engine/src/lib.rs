@@ -19,7 +19,8 @@
 //!     commands (accept_link, send, settle, ..)
 //!     handle_input(now, &mut input)      as long as it takes something from `input`
 //!     poll_event()                       until None; may lead to commands and to more handle_input
-//!     write output()                     taking off what was written; never waiting for it alone
+//!     write output()                     taking off what was written; never waiting for it alone, and not for
+//!                                        longer than idle_timeout(): then handle_eof(now)
 //!     wait for: the socket readable (if wants_input) or writable (if output), a command, poll_timeout()
 //!     handle_timeout(now)                when that is due; handle_eof(now) when the transport ends
 //! }                                      until is_closed(): write what is left, drop the socket
@@ -68,6 +69,6 @@ pub use event::{
 };
 pub use message::{
     Body, DecodeError, Header, Map, MapWriter, Message, MessageProperties, MessageWriter,
-    Properties,
+    OutgoingHeader, Properties,
 };
 pub use serde_amqp::Value;

@@ -15,6 +15,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use weir_amqp_engine::{Connection, Event};
 use weir_listener::Stream;
 
+use crate::stall::Stall;
+
 /// Room made for each read, in bytes.
 const READ_ROOM: usize = 16 * 1024;
 /// While this much waits to be written nothing more is read: a peer that does not take our answers
@@ -85,6 +87,9 @@ pub trait Peer: Send {
 
 /// Runs `connection` over `stream` until it is over, and gives the peer back. Every token that was
 /// sent has come back to it by then.
+///
+/// A stream that takes nothing for as long as the engine's
+/// [idle time-out](Connection::idle_timeout) while something waits to be written is lost.
 pub async fn drive<S: Transport, P: Peer>(
     stream: S,
     connection: Connection<P::Token>,
@@ -99,6 +104,7 @@ pub async fn drive<S: Transport, P: Peer>(
         at_eof: false,
         unflushed: false,
         is_write_dead: false,
+        stall: Stall::default(),
         flush_until: None,
         gathered: false,
         stop: Some(Box::pin(stop.cancelled_owned())),
@@ -119,6 +125,7 @@ struct Drive<S, P: Peer> {
     unflushed: bool,
     /// Nothing can be written any more; what the peer has sent before is still read.
     is_write_dead: bool,
+    stall: Stall,
     /// How long the last words of a connection that is over may take.
     flush_until: Option<Pin<Box<Sleep>>>,
     /// Whether this task has already stepped back once before its next write.
@@ -132,24 +139,26 @@ struct Drive<S, P: Peer> {
 impl<S: Transport, P: Peer> Drive<S, P> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS {
-            let now = Instant::now();
+            // The timers' clock, which tests can move.
+            let now = tokio::time::Instant::now().into_std();
             let mut moved = self.poll_timer(cx, now);
             moved |= self.poll_read(cx);
             self.feed(now);
-            if self.at_eof {
+            if self.at_eof || self.is_stalled(now) {
                 // Everything that came before has been handled.
                 self.lost(now);
             }
             let before = self.connection.output().len();
             self.peer.poll_progress(cx, now, &mut self.connection);
-            self.handle_events(now);
+            // What it did may have had an answer at once, which it has not acted upon yet.
+            moved |= self.handle_events(now);
             // Last, so that what was settled before the stop is still told.
-            self.poll_stop(cx, now);
+            moved |= self.poll_stop(cx, now);
             if self.steps_back(before) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            moved |= self.poll_write(cx);
+            moved |= self.poll_write(cx, now);
             if self.connection.is_closed() && self.poll_flushed(cx).is_ready() {
                 return self.poll_shutdown(cx);
             }
@@ -187,19 +196,26 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         }
     }
 
-    fn handle_events(&mut self, now: Instant) {
+    /// Whether there was any.
+    fn handle_events(&mut self, now: Instant) -> bool {
+        let mut any = false;
         while let Some(event) = self.connection.poll_event() {
+            any = true;
             self.peer.handle_event(now, &mut self.connection, event);
         }
+        any
     }
 
-    fn poll_stop(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if let Some(stop) = &mut self.stop
-            && stop.as_mut().poll(cx).is_ready()
-        {
-            self.stop = None;
-            self.peer.stop(now, &mut self.connection);
+    fn poll_stop(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(stop) = &mut self.stop else {
+            return false;
+        };
+        if stop.as_mut().poll(cx).is_pending() {
+            return false;
         }
+        self.stop = None;
+        self.peer.stop(now, &mut self.connection);
+        self.handle_events(now)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
@@ -221,20 +237,24 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let output = self.connection.output();
         if self.is_write_dead {
             output.clear();
             return false;
         }
         if output.is_empty() {
-            return self.poll_flush(cx);
+            return self.poll_flush(cx, now);
         }
         match Pin::new(&mut self.stream).poll_write(cx, output) {
-            Poll::Pending => false,
+            Poll::Pending => {
+                self.stall.refused(now);
+                false
+            }
             Poll::Ready(Ok(written)) if written > 0 => {
                 output.advance(written);
                 self.unflushed = true;
+                self.stall.taken();
                 true
             }
             Poll::Ready(_) => {
@@ -244,14 +264,18 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         if !self.unflushed {
             return false;
         }
         match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Pending => false,
+            Poll::Pending => {
+                self.stall.held_back(now);
+                false
+            }
             Poll::Ready(Ok(())) => {
                 self.unflushed = false;
+                self.stall.flushed();
                 false
             }
             Poll::Ready(Err(_)) => {
@@ -266,15 +290,30 @@ impl<S: Transport, P: Peer> Drive<S, P> {
     fn write_died(&mut self) {
         self.is_write_dead = true;
         self.unflushed = false;
+        self.stall.flushed();
         self.connection.output().clear();
     }
 
-    /// Nothing more comes: the connection is over, whatever its peer was about to say.
+    /// Nothing more comes or goes: the connection is over, whatever its peer was about to say.
     fn lost(&mut self, now: Instant) {
         self.connection.handle_eof(now);
         self.handle_events(now);
         self.connection.output().clear();
         self.unflushed = false;
+        self.stall.flushed();
+    }
+
+    /// Whether a peer that may well be sending takes nothing: the engine hears it and would wait for
+    /// ever. The last words have a time of their own.
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.write_deadline()
+            .is_some_and(|deadline| deadline <= now)
+    }
+
+    fn write_deadline(&self) -> Option<Instant> {
+        let patience = self.connection.idle_timeout();
+        let deadline = self.stall.deadline(patience);
+        deadline.filter(|_| !self.connection.is_closed())
     }
 
     /// Whether the last words are out. A peer that does not read them is not waited for long.
@@ -303,7 +342,11 @@ impl<S: Transport, P: Peer> Drive<S, P> {
 
     /// Arms the timer for the next deadline; whether that has passed already.
     fn arm_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadlines = [self.connection.poll_timeout(), self.peer.deadline()];
+        let deadlines = [
+            self.connection.poll_timeout(),
+            self.peer.deadline(),
+            self.write_deadline(),
+        ];
         let Some(next) = deadlines.into_iter().flatten().min() else {
             return false;
         };
@@ -324,7 +367,8 @@ impl<S: Transport, P: Peer> Drive<S, P> {
         let passed = sleep.as_mut().poll(cx).is_ready();
         if passed {
             self.timer = None;
-            self.connection.handle_timeout(Instant::now());
+            let now = tokio::time::Instant::now().into_std();
+            self.connection.handle_timeout(now);
         }
         passed
     }

@@ -8,12 +8,14 @@
 //!   the command line and the demonstration use it.
 //!
 //! The write is one branch beside read, timer and stop, never awaited on its own: a peer that reads
-//! nothing must not freeze its own time-out.
+//! nothing must not freeze its own time-out. One that goes on sending while it takes nothing is left
+//! after the idle time-out as if its transport had broken.
 
 #![forbid(unsafe_code)]
 
 mod client;
 mod drive;
+mod stall;
 
 pub use client::{
     Client, ClientOptions, ClientTls, ConnectError, Credit, Ended, Received, Receiver, SendError,

@@ -1,7 +1,7 @@
 //! For tests: what a connection holds when it should hold nothing.
 
 use super::{Connection, link::LinkState, session::SessionState};
-use crate::event::{LinkId, Role};
+use crate::event::{LinkId, Role, SessionId};
 
 /// One attached link.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +49,7 @@ impl<T> Connection<T> {
             let live = session.ring.live();
             if !mapped
                 || live > 0
-                || session.ring.span() > 0
+                || !session.ring.is_empty()
                 || !session.partials.is_empty()
                 || session.disposition.is_some()
             {
@@ -60,6 +60,14 @@ impl<T> Connection<T> {
             pending.push(format!("{} octets received in part", self.partial_bytes));
         }
         pending
+    }
+
+    /// As if that many deliveries had been sent settled on a session that has nothing recent unsettled.
+    pub(crate) fn skip_deliveries(&mut self, session: SessionId, deliveries: u64) {
+        let index = self.session_index(session);
+        if let Some(session) = index.and_then(|index| self.sessions.get_mut(index)) {
+            session.ring.skip_many(deliveries);
+        }
     }
 
     pub(crate) fn is_receiving_in_part(&self, link: LinkId) -> bool {

@@ -95,6 +95,9 @@ impl<T> Connection<T> {
                     give_up_at: options.give_up_at,
                 });
             }
+            if session.ring.is_exhausted() {
+                session.give_up_oldest(self.timers.now());
+            }
         }
         self.timers.sent();
         if self.partials_due {

@@ -13,10 +13,7 @@ use crate::{
     serial::Serial,
 };
 
-/// The span of the ring may be this many times the number of live deliveries: one that nobody settles must not hold
-/// up the others until it is given up.
-const SPAN_FACTOR: usize = 16;
-/// Keeps the span far below 2^31, where serial numbers stop to compare.
+/// Keeps the ring's deque far below 2^31, where serial numbers stop to compare.
 pub(super) const MAX_UNSETTLED: usize = 1 << 20;
 /// Our outgoing window: nothing is kept for resending, so there is no limit to announce.
 const OUTGOING_WINDOW: u32 = i32::MAX as u32;
@@ -81,7 +78,7 @@ pub(super) struct DueDisposition {
 impl<T> Session<T> {
     #[inline]
     pub(super) fn is_full(&self, max_unsettled: usize) -> bool {
-        self.ring.live() >= max_unsettled || self.ring.span() >= max_unsettled * SPAN_FACTOR
+        self.ring.live() >= max_unsettled || self.ring.is_exhausted()
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -96,6 +93,15 @@ impl<T> Session<T> {
             (known, new) => known.or(new),
         };
         self.ring.push(slot);
+    }
+
+    /// Has the oldest deliveries given up when no other id can be told from theirs any more.
+    #[cold]
+    pub(super) fn give_up_oldest(&mut self, now: Instant) {
+        for slot in self.ring.oldest_mut() {
+            slot.give_up_at = Some(now);
+        }
+        self.next_give_up = Some(now);
     }
 
     /// One transfer frame of ours.

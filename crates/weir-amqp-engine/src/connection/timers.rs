@@ -47,6 +47,11 @@ impl Timers {
         self.now = self.now.max(now);
     }
 
+    /// The latest time known.
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Input of this length was handed in.
     #[inline]
     pub(super) fn heard(&mut self, now: Instant, len: usize) {
@@ -90,6 +95,13 @@ impl Timers {
 }
 
 impl<T> Connection<T> {
+    /// What [`Config::idle_timeout`] says. Whoever writes the output ends the connection with
+    /// [`handle_eof`](Self::handle_eof) when the peer has taken none of it for as long: only the writer knows, and
+    /// a peer that goes on sending heartbeats is not silent.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.config.idle_timeout
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timers = &self.timers;
@@ -122,7 +134,7 @@ impl<T> Connection<T> {
             State::CloseSent => {}
             State::Running => {
                 if due(self.idle_deadline()) {
-                    return self.idle_timeout();
+                    return self.end_silence();
                 }
                 self.give_up(now);
                 self.heartbeat(now);
@@ -143,7 +155,7 @@ impl<T> Connection<T> {
     }
 
     /// The peer is told if it can still hear it [2.4.5]; nobody waits for its answer.
-    fn idle_timeout(&mut self) {
+    fn end_silence(&mut self) {
         let error = Error::new(condition::RESOURCE_LIMIT_EXCEEDED, "idle time-out");
         let takes_output = self.output.is_empty();
         self.lose_everything();
@@ -169,7 +181,7 @@ impl<T> Connection<T> {
         self.timers.sent();
     }
 
-    /// Settles deliveries that have waited long enough, so that one that nobody settles does not hold up the ring.
+    /// Settles deliveries that have waited long enough.
     fn give_up(&mut self, now: Instant) {
         let due: Vec<u32> = self
             .sessions

@@ -4,4 +4,4 @@ mod decode;
 mod writer;
 
 pub use decode::{Body, DecodeError, Header, Map, Message, MessageProperties};
-pub use writer::{MapWriter, MessageWriter, Properties};
+pub use writer::{MapWriter, MessageWriter, OutgoingHeader, Properties};

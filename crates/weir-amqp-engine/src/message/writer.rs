@@ -25,6 +25,19 @@ pub struct MessageWriter<'a> {
     out: &'a mut BytesMut,
 }
 
+/// The header section of an outgoing message [3.2.1]. What has its default is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutgoingHeader {
+    /// Must not be lost.
+    pub durable: bool,
+    /// Milliseconds to live.
+    pub ttl: Option<u32>,
+    /// Whether nobody can have acquired the message before; `false` says nothing.
+    pub first_acquirer: bool,
+    /// Unsuccessful attempts before this one.
+    pub delivery_count: u32,
+}
+
 /// The properties section of an outgoing message [3.2.4]. What is `None` is left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Properties<'a> {
@@ -62,18 +75,32 @@ impl<'a> MessageWriter<'a> {
         Self { out }
     }
 
-    /// The header [3.2.1]; `ttl` in milliseconds.
+    /// The header [3.2.1] of a message's first attempt; `ttl` in milliseconds.
+    #[inline]
     pub fn header(&mut self, durable: bool, ttl: Option<u32>) -> &mut Self {
+        self.header_with(&OutgoingHeader {
+            durable,
+            ttl,
+            ..OutgoingHeader::default()
+        })
+    }
+
+    /// The header [3.2.1].
+    pub fn header_with(&mut self, header: &OutgoingHeader) -> &mut Self {
         self.out.put_slice(&[0, 0x53, 0x70, 0xc0, 0, 0]);
         let start = self.out.len();
-        put_boolean(self.out, durable);
-        if let Some(ttl) = ttl {
-            self.out.put_u8(0x40);
-            put_uint(self.out, ttl);
-        }
-        // At most eight octets.
+        let mut fields = FieldWriter::new(self.out);
+        fields.put(Some(header.durable), put_boolean);
+        // The priority.
+        fields.nulls += 1;
+        fields.put(header.ttl, put_uint);
+        fields.put(header.first_acquirer.then_some(true), put_boolean);
+        let count = Some(header.delivery_count).filter(|count| *count > 0);
+        fields.put(count, put_uint);
+        let count = fields.count;
+        // At most five fields in 13 octets.
         self.out[start - 2] = (self.out.len() - start + 1) as u8;
-        self.out[start - 1] = if ttl.is_some() { 3 } else { 1 };
+        self.out[start - 1] = count as u8;
         self
     }
 
@@ -86,11 +113,7 @@ impl<'a> MessageWriter<'a> {
     pub fn properties(&mut self, properties: &Properties<'_>) -> &mut Self {
         self.out.put_slice(&[0, 0x53, 0x73]);
         let list = Compound::begin(self.out, 0xd0);
-        let mut fields = FieldWriter {
-            out: self.out,
-            nulls: 0,
-            count: 0,
-        };
+        let mut fields = FieldWriter::new(self.out);
         fields.text(properties.message_id, put_string);
         fields.put(properties.user_id, put_binary);
         fields.text(properties.to, put_string);
@@ -142,7 +165,16 @@ struct FieldWriter<'a> {
     count: u32,
 }
 
-impl FieldWriter<'_> {
+impl<'a> FieldWriter<'a> {
+    #[inline]
+    fn new(out: &'a mut BytesMut) -> Self {
+        Self {
+            out,
+            nulls: 0,
+            count: 0,
+        }
+    }
+
     #[inline]
     fn put<V>(&mut self, value: Option<V>, put: impl FnOnce(&mut BytesMut, V)) {
         let Some(value) = value else {

@@ -186,41 +186,6 @@ fn a_full_ring_refuses_and_wakes_when_there_is_room() {
 }
 
 #[test]
-fn one_delivery_that_nobody_settles_does_not_hold_up_the_next_hundred() {
-    let mut pair = Pair::open_with(
-        config(),
-        Config {
-            max_unsettled: 10,
-            ..config()
-        },
-    );
-    let session = pair.begin();
-    let (receiver, sender) = pair.telemetry(session, "t", 1000);
-    send(&mut pair.server, pair.now, sender, 0, b"stuck").unwrap();
-    for token in 1..500 {
-        if send(&mut pair.server, pair.now, sender, token, b"m").is_err() {
-            // But it is not for ever: the span has a bound as well.
-            assert_eq!(token, 160);
-            return;
-        }
-        pair.drive();
-        for event in std::mem::take(&mut pair.client.events) {
-            if let Event::Message {
-                delivery, message, ..
-            } = event
-                && &message[..] != b"stuck"
-            {
-                pair.client
-                    .conn
-                    .settle(receiver, delivery, &Outcome::Accepted);
-            }
-        }
-        pair.drive();
-    }
-    panic!("the span has no bound");
-}
-
-#[test]
 fn a_peer_that_asks_without_reading_is_not_read_either() {
     let mut pair = Pair::open_with(
         config(),

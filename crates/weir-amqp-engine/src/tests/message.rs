@@ -5,7 +5,7 @@ use fe2o3_amqp_types::messaging::{self, message::__private::Deserializable};
 
 use super::*;
 use crate::{
-    Body, Message, MessageWriter, Properties, Value,
+    Body, Message, MessageWriter, OutgoingHeader, Properties, Value,
     codec::scan::{MAX_DEPTH, check},
 };
 
@@ -98,6 +98,61 @@ fn what_is_written_is_read_with_its_types() {
     );
     assert_eq!(own.string("long text").map(str::len), Some(300));
     assert_eq!(message.body, Body::Data(Bytes::from(vec![9; 300])));
+}
+
+#[test]
+fn a_header_says_no_more_than_it_has_to() {
+    let header = |durable, ttl, first_acquirer, delivery_count| OutgoingHeader {
+        durable,
+        ttl,
+        first_acquirer,
+        delivery_count,
+    };
+    for (header, fields) in [
+        (OutgoingHeader::default(), &b"\x02\x01\x42"[..]),
+        (header(true, None, false, 0), b"\x02\x01\x41"),
+        (header(true, Some(5), false, 0), b"\x05\x03\x41\x40\x52\x05"),
+        (header(true, None, true, 0), b"\x05\x04\x41\x40\x40\x41"),
+        (header(false, Some(0), true, 0), b"\x05\x04\x42\x40\x43\x41"),
+        (
+            header(true, None, false, 3),
+            b"\x07\x05\x41\x40\x40\x40\x52\x03",
+        ),
+        (
+            header(true, Some(70_000), true, u32::MAX),
+            b"\x0e\x05\x41\x40\x70\x00\x01\x11\x70\x41\x70\xff\xff\xff\xff",
+        ),
+    ] {
+        let mut out = BytesMut::new();
+        MessageWriter::new(&mut out).header_with(&header).data(b"");
+        assert_eq!(
+            out,
+            [b"\x00\x53\x70\xc0", fields, b"\0\x53\x75\xa0\0"].concat()
+        );
+
+        let own = Message::decode(out.clone().freeze()).unwrap().header;
+        assert_eq!(
+            (own.durable, own.ttl, own.delivery_count),
+            (header.durable, header.ttl, header.delivery_count)
+        );
+        let read: Deserializable<messaging::Message<messaging::Body<Value>>> =
+            serde_amqp::from_slice(&out).unwrap();
+        let read = read.0.header.unwrap();
+        assert_eq!(
+            (
+                read.durable,
+                read.ttl,
+                read.first_acquirer,
+                read.delivery_count
+            ),
+            (
+                header.durable,
+                header.ttl,
+                header.first_acquirer,
+                header.delivery_count
+            )
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod link;
 mod message;
 mod outcome;
 mod pair;
+mod ring;
 mod session;
 mod symbolic;
 mod transfer;
