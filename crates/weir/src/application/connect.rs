@@ -30,9 +30,9 @@ const HEADING: &str = "Connection";
 /// Options of every command that is an application.
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// The gateway's AMQP 1.0 endpoint, amqp://HOST[:PORT], or amqps://HOST[:PORT] with TLS; the ports
-    /// are 15672 and 15671 if left out. Default: the one that the configuration describes, on this
-    /// host; without one, amqp://127.0.0.1:15672.
+    /// The gateway's AMQP 1.0 endpoint, amqp://HOST:PORT, or amqps://HOST:PORT with TLS; the ports are
+    /// 15672 and 15671 if left out. Default: the one that the configuration describes, on this host;
+    /// without one, amqp://127.0.0.1:15672.
     #[arg(
         long,
         env = "WEIR_AMQP_URL",
