@@ -81,6 +81,12 @@ impl Sources {
     }
 }
 
+/// Gives a message back without counting as an attempt, of which an event has only so many.
+const NOT_TRIED: Outcome = Outcome::Modified {
+    delivery_failed: false,
+    undeliverable_here: false,
+};
+
 /// Stored messages of other devices, to be given back.
 #[derive(Default)]
 pub(super) struct Held(VecDeque<(Instant, Received)>);
@@ -102,14 +108,14 @@ impl Held {
         }
         let now = Instant::now();
         while let Some((_, received)) = self.0.pop_front_if(|(due, _)| *due <= now) {
-            received.settle(Outcome::Released);
+            received.settle(NOT_TRIED);
         }
     }
 
     /// Gives everything back.
     pub(super) fn release_all(&mut self) {
         for (_, received) in self.0.drain(..) {
-            received.settle(Outcome::Released);
+            received.settle(NOT_TRIED);
         }
     }
 }
