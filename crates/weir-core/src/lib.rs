@@ -10,6 +10,7 @@
 //!
 //! * [`Pipeline`] is what an adapter holds: it authenticates ([`Pipeline::authenticate`]) and opens
 //!   a [`Session`] for a connection or a request, which holds what is resolved once.
+//!   [`Anonymous`] is a connection that was not asked who it is.
 //! * [`uplink`] has the states. An adapter parses its protocol into a [`Received`] and turns an
 //!   [`Outcome`] into its protocol's answer; everything between is here, once for all protocols.
 //! * [`command`] has the way back: what applications send to devices, and who takes it there.
@@ -25,11 +26,13 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod anonymous;
 mod authentication;
 mod budget;
 mod cached;
 mod change;
 pub mod command;
+mod connection_events;
 mod connections;
 mod credentials;
 mod device;
@@ -53,10 +56,12 @@ pub mod uplink;
 mod world;
 
 pub use account::{Accounts, Role};
+pub use anonymous::Anonymous;
 pub use authentication::{AuthenticationError, ClientContext, Presented, Principal, Token};
 pub use budget::{ConnectionBudget, ConnectionPermit};
 pub use cached::Cached;
 pub use change::{ChangeKind, ChangeListener, ChangeSubject, RegistryChange};
+pub use connection_events::ConnectionEvents;
 pub use credentials::{CredentialType, Credentials, PublicKey, Secrets, SharedKey};
 pub use device::{Assertion, Authority, CommandEndpoint, Device, DeviceStatus};
 pub use id::{AuthId, DeviceId, MAX_ID, MAX_NAME, TenantId};
@@ -65,7 +70,7 @@ pub use northbound::{
     Completion, Defaults, Delivery, Disposition, Downstream, Northbound, Outlet, Settled,
 };
 pub use password::{HashFunction, PasswordSecret, PasswordVerifier, Validity};
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, PipelineOptions};
 pub use protocol::{ContentRule, Protocol};
 pub use reason::{CredentialFault, Reason, RejectCondition, Rule};
 pub use registry::{AssertionError, LookupError, NewDevice, ProvisionError, Registry};

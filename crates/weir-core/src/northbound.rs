@@ -11,6 +11,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 use crate::command::Response;
@@ -133,7 +134,7 @@ pub struct Downstream {
     pub endpoint: Endpoint,
     /// The guarantee the device asked for.
     pub qos: Qos,
-    /// Hono's type name of the adapter that took it.
+    /// Hono's type name of the adapter that took it; empty for what none took.
     pub adapter: &'static str,
     /// The address the device used in its own protocol; empty for what the gateway itself tells.
     pub origin_address: ByteString,
@@ -151,10 +152,46 @@ pub struct Downstream {
     pub trace: TraceContext,
     /// The tenant's and the device's defaults, merged.
     pub defaults: Arc<Defaults>,
+    /// What the device says of the message besides: application properties, before the defaults.
+    pub properties: Vec<(ByteString, ByteString)>,
     /// Of a response: what it answers, and how.
     pub response: Option<Box<Response>>,
     /// The device's data as it came.
     pub payload: Bytes,
+}
+
+impl Downstream {
+    /// An event by which the gateway itself tells applications of a device.
+    pub(crate) fn notification(
+        tenant: &TenantId,
+        device: &DeviceId,
+        adapter: &'static str,
+        content_type: ByteString,
+    ) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            device: device.clone(),
+            endpoint: Endpoint::Event,
+            qos: Qos::AtLeastOnce,
+            adapter,
+            origin_address: ByteString::new(),
+            content_type: Some(content_type),
+            creation_time: milliseconds_since_epoch(),
+            ttl: None,
+            ttd: None,
+            retain: false,
+            trace: TraceContext::unsampled(),
+            defaults: Arc::default(),
+            properties: Vec::new(),
+            response: None,
+            payload: Bytes::new(),
+        }
+    }
+}
+
+/// Now, as messages say when they were made.
+pub(crate) fn milliseconds_since_epoch() -> i64 {
+    (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64
 }
 
 /// The tenant's defaults with the device's laid over them, taken apart once.
@@ -178,9 +215,11 @@ pub struct Defaults {
 
 /// Names that a default must not set: the gateway's own, and fields of AMQP 1.0's header and
 /// properties (northbound contract §1.4).
-const RESERVED: [&str; 22] = [
+const RESERVED: [&str; 24] = [
     // What the gateway itself says of a message must not be overridden.
     "device_id",
+    "gateway_id",
+    "hono_registration_status",
     "orig_adapter",
     "orig_address",
     "qos",
@@ -203,6 +242,21 @@ const RESERVED: [&str; 22] = [
     "to",
     "user-id",
 ];
+
+/// Leaves what a device may say of its message: of several with one name the first, and nothing that
+/// only the gateway says.
+pub(crate) fn keep_allowed(properties: &mut Vec<(ByteString, ByteString)>) {
+    let mut kept = 0;
+    for next in 0..properties.len() {
+        let name = &properties[next].0;
+        let is_said = properties[..kept].iter().any(|(said, _)| said == name);
+        if !is_said && !RESERVED.contains(&&**name) {
+            properties.swap(kept, next);
+            kept += 1;
+        }
+    }
+    properties.truncate(kept);
+}
 
 impl Defaults {
     /// Lays `device` over `tenant` and takes the result apart.
@@ -258,6 +312,28 @@ mod tests {
             ("importance".to_owned(), json!("high")),
         ];
         assert_eq!(merged.properties, expected);
+    }
+
+    #[test]
+    fn devices_say_each_thing_once_and_nothing_in_the_gateways_name() {
+        let pair = |&(name, value): &(&'static str, &'static str)| {
+            (
+                ByteString::from_static(name),
+                ByteString::from_static(value),
+            )
+        };
+        let said = [
+            ("a", "1"),
+            ("device_id", "other"),
+            ("b", "2"),
+            ("a", "3"),
+            ("ttd", "-1"),
+            ("c", "4"),
+        ];
+        let mut properties = said.iter().map(pair).collect();
+        keep_allowed(&mut properties);
+        let kept = [("a", "1"), ("b", "2"), ("c", "4")];
+        assert_eq!(properties, kept.iter().map(pair).collect::<Vec<_>>());
     }
 
     #[tokio::test]

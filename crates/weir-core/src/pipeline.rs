@@ -9,8 +9,9 @@ use crate::authentication::authenticate;
 use crate::command::{CommandRouter, Commands, LocalRouter};
 use crate::connections::Connections;
 use crate::{
-    AuthenticationError, ChangeListener, ClientContext, LogLimit, Northbound, Outcome,
-    PasswordVerifier, Presented, Principal, Protocol, Reason, Registry, Session, TenantId, shorten,
+    Anonymous, AuthenticationError, ChangeListener, ClientContext, ConnectionEvents, LogLimit,
+    Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason, Registry,
+    Session, Target, TenantId, anonymous, shorten,
 };
 
 /// What those can cause who have not logged in is told a few times a second.
@@ -30,28 +31,39 @@ struct Parts {
     metrics: Metrics,
     connections: Arc<Connections>,
     commands: Commands,
+    connection_events: ConnectionEvents,
+}
+
+/// What a pipeline can do in one way or another.
+pub struct PipelineOptions {
+    /// The way of commands to devices; only those of this process unless set otherwise.
+    pub router: Arc<dyn CommandRouter>,
+    /// Who is told of devices that connect and disconnect.
+    pub connection_events: ConnectionEvents,
+}
+
+impl Default for PipelineOptions {
+    fn default() -> Self {
+        Self {
+            router: Arc::new(LocalRouter::default()),
+            connection_events: ConnectionEvents::default(),
+        }
+    }
 }
 
 impl Pipeline {
-    /// Puts the pipeline together; it shares its devices with no other gateway.
+    /// Puts the pipeline together.
     pub fn new(
         registry: Arc<dyn Registry>,
         northbound: Arc<dyn Northbound>,
         verifier: PasswordVerifier,
         metrics: Metrics,
+        options: PipelineOptions,
     ) -> Self {
-        let router = Arc::new(LocalRouter::default());
-        Self::with_router(registry, northbound, verifier, metrics, router)
-    }
-
-    /// As [`Pipeline::new`], with another way for commands.
-    pub fn with_router(
-        registry: Arc<dyn Registry>,
-        northbound: Arc<dyn Northbound>,
-        verifier: PasswordVerifier,
-        metrics: Metrics,
-        router: Arc<dyn CommandRouter>,
-    ) -> Self {
+        let PipelineOptions {
+            router,
+            connection_events,
+        } = options;
         let commands = Commands::new(registry.clone(), router, metrics.clone());
         Self(Arc::new(Parts {
             registry,
@@ -60,6 +72,7 @@ impl Pipeline {
             metrics,
             connections: Arc::default(),
             commands,
+            connection_events,
         }))
     }
 
@@ -88,7 +101,8 @@ impl Pipeline {
     }
 
     /// Opens the session of a device that connected: asserts its registration, counts the attempt
-    /// and, until the session is dropped, the connection.
+    /// and, until the session is dropped, the connection. `remote_id` is what the client calls itself,
+    /// in its protocol.
     ///
     /// # Errors
     /// The reason why the device may not connect.
@@ -96,9 +110,10 @@ impl Pipeline {
         &self,
         protocol: Protocol,
         principal: Principal,
+        remote_id: &str,
     ) -> Result<Arc<Session>, Reason> {
         let tenant = Some(principal.tenant.clone());
-        match Session::connect(self, protocol, principal).await {
+        match Session::connect(self, protocol, principal, remote_id).await {
             Ok(session) => {
                 self.count_attempt(protocol, tenant.as_ref(), AttemptOutcome::Succeeded);
                 Ok(session)
@@ -133,6 +148,24 @@ impl Pipeline {
         Session::exchange(self, protocol, principal)
     }
 
+    /// Opens a session for one exchange of a device that was not asked who it is.
+    ///
+    /// # Errors
+    /// If `target` does not name tenant and device, or there is no such tenant.
+    pub async fn anonymous(
+        &self,
+        protocol: Protocol,
+        target: &Target,
+    ) -> Result<Arc<Session>, Reason> {
+        let principal = anonymous::principal(self, target).await?;
+        Ok(Session::exchange(self, protocol, principal))
+    }
+
+    /// Takes in a connection whose client is not asked who it is.
+    pub fn connect_anonymous(&self, protocol: Protocol) -> Anonymous {
+        Anonymous::connect(self, protocol)
+    }
+
     /// Ends a request that never became a message, because it could not be parsed or its sender is
     /// not known. It is logged; such refusals are not counted as messages (device contract §7.3).
     pub fn refuse(&self, protocol: Protocol, tenant: Option<&TenantId>, reason: Reason) -> Outcome {
@@ -150,7 +183,16 @@ impl Pipeline {
         Outcome::refused(reason, false)
     }
 
-    fn count_attempt(&self, protocol: Protocol, tenant: Option<&TenantId>, as_: AttemptOutcome) {
+    pub(crate) fn connection_events(&self) -> ConnectionEvents {
+        self.0.connection_events
+    }
+
+    pub(crate) fn count_attempt(
+        &self,
+        protocol: Protocol,
+        tenant: Option<&TenantId>,
+        as_: AttemptOutcome,
+    ) {
         let tenant = tenant.map(TenantId::as_str);
         self.0
             .metrics

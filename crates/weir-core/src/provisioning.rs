@@ -2,15 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::Value;
-use time::OffsetDateTime;
 
-use crate::{
-    Defaults, DeviceId, Downstream, Endpoint, LookupError, Pipeline, Qos, Reason, TenantId,
-    TraceContext,
-};
+use crate::{Defaults, DeviceId, Downstream, Endpoint, LookupError, Pipeline, Reason, TenantId};
 
 /// Says that a device was registered by itself (northbound contract §8.3).
 const CONTENT_TYPE: ByteString =
@@ -65,20 +60,8 @@ fn event(tenant: &TenantId, device: &DeviceId, gateway: Option<&DeviceId>) -> Do
         ..Defaults::default()
     };
     Downstream {
-        tenant: tenant.clone(),
-        device: device.clone(),
-        endpoint: Endpoint::Event,
-        qos: Qos::AtLeastOnce,
-        adapter: "hono-device-registry",
         origin_address: ByteString::from_static("event"),
-        content_type: Some(CONTENT_TYPE),
-        creation_time: (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64,
-        ttl: None,
-        ttd: None,
-        retain: false,
-        trace: TraceContext::unsampled(),
         defaults: Arc::new(defaults),
-        response: None,
-        payload: Bytes::new(),
+        ..Downstream::notification(tenant, device, "hono-device-registry", CONTENT_TYPE)
     }
 }

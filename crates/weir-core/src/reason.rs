@@ -16,8 +16,12 @@ pub enum Reason {
     AdapterDisabled,
     /// The request itself breaks a rule; the text names it.
     BadRequest(Rule, Cow<'static, str>),
+    /// The tenant's devices have been connected for as long as they may be in this period.
+    ConnectionDurationExceeded,
     /// The credentials have expired since the device connected.
     CredentialExpired,
+    /// The tenant's devices have sent and received as much as they may in this period.
+    DataVolumeExceeded,
     /// The device would be registered by itself, but the tenant has as many as it may have.
     DeviceLimitReached,
     /// The device is unknown or disabled.
@@ -44,7 +48,7 @@ pub enum Reason {
     NoConsumer,
     /// There is no such endpoint.
     NoSuchEndpoint,
-    /// No application could be told that the device was registered by itself.
+    /// No application could be told of the device: that it was registered by itself, or has connected.
     NotAnnounced,
     /// The consumer did not say in time what became of the message.
     OutcomeTimeout,
@@ -58,6 +62,8 @@ pub enum Reason {
     Released,
     /// The gateway is shutting down.
     ShuttingDown,
+    /// As many of the tenant's devices are connected as may be at a time.
+    TenantConnectionsExceeded,
     /// The tenant is disabled.
     TenantDisabled,
     /// There is no such tenant.
@@ -116,17 +122,20 @@ impl Reason {
             Self::BadRequest(..) | Self::Rejected(RejectCondition::Other, _) => 400,
             Self::CredentialExpired | Self::Unauthorized(_) => 401,
             Self::AdapterDisabled
+            | Self::ConnectionDurationExceeded
             | Self::DeviceLimitReached
             | Self::ForeignTenant
             | Self::GatewayNotAuthorised
             | Self::GatewayUnknown
             | Self::Rejected(RejectCondition::UnauthorizedAccess, _)
+            | Self::TenantConnectionsExceeded
             | Self::TenantDisabled => 403,
             Self::DeviceUnknown
             | Self::NoSuchEndpoint
             | Self::TenantUnknown
             | Self::UndeliverableHere => 404,
             Self::PayloadTooLarge => 413,
+            Self::DataVolumeExceeded => 429,
             Self::Internal
             | Self::Rejected(RejectCondition::InternalError, _)
             | Self::Unsettled => 500,
@@ -179,6 +188,8 @@ impl Reason {
             | Self::Unauthorized(_) => true,
             Self::DeviceUnknown => own,
             Self::BadRequest(..)
+            | Self::ConnectionDurationExceeded
+            | Self::DataVolumeExceeded
             | Self::DeviceLimitReached
             | Self::DownstreamUnavailable
             | Self::EventStoreFull
@@ -196,6 +207,7 @@ impl Reason {
             | Self::Rejected(..)
             | Self::Released
             | Self::ShuttingDown
+            | Self::TenantConnectionsExceeded
             | Self::UndeliverableHere
             | Self::Unsettled => false,
         }
@@ -206,7 +218,13 @@ impl Reason {
         match self {
             Self::AdapterDisabled => "adapter is disabled",
             Self::BadRequest(_, text) => text,
+            Self::ConnectionDurationExceeded => {
+                "tenant's accumulated connection duration exceeds configured maximum value"
+            }
             Self::CredentialExpired => "credentials have expired",
+            Self::DataVolumeExceeded => {
+                "tenant's accumulated message data volume exceeds configured maximum value"
+            }
             Self::DeviceLimitReached => "maximum number of devices reached for tenant",
             Self::DeviceUnknown => "device is disabled or not registered",
             Self::ForeignTenant => "can only publish for device of same tenant",
@@ -229,6 +247,9 @@ impl Reason {
             }
             Self::Rejected(_, Some(description)) => description,
             Self::Rejected(_, None) => "consumer rejected the message",
+            Self::TenantConnectionsExceeded => {
+                "tenant has reached its maximum number of connections"
+            }
             Self::TenantDisabled | Self::TenantUnknown => "tenant is disabled or not registered",
             Self::Unauthorized(CredentialFault::Malformed) => "malformed credentials",
             Self::Unauthorized(CredentialFault::Missing) => "no credentials presented",
@@ -252,7 +273,9 @@ impl Reason {
         match self {
             Self::AdapterDisabled => "adapter-disabled",
             Self::BadRequest(..) => "bad-request",
+            Self::ConnectionDurationExceeded => "connection-duration-exceeded",
             Self::CredentialExpired => "credential-expired",
+            Self::DataVolumeExceeded => "data-volume-exceeded",
             Self::DeviceLimitReached => "device-limit-reached",
             Self::DeviceUnknown => "device-unknown",
             Self::DownstreamUnavailable => "downstream-unavailable",
@@ -273,6 +296,7 @@ impl Reason {
             Self::Rejected(..) => "rejected",
             Self::Released => "released",
             Self::ShuttingDown => "shutting-down",
+            Self::TenantConnectionsExceeded => "tenant-connections-exceeded",
             Self::TenantDisabled => "tenant-disabled",
             Self::TenantUnknown => "tenant-unknown",
             Self::Unauthorized(_) => "unauthorized",
@@ -285,6 +309,8 @@ impl Reason {
     pub fn attempt_outcome(&self) -> AttemptOutcome {
         match self {
             Self::AdapterDisabled | Self::TenantDisabled => AttemptOutcome::AdapterDisabled,
+            Self::ConnectionDurationExceeded => AttemptOutcome::ConnectionDurationExceeded,
+            Self::DataVolumeExceeded => AttemptOutcome::DataVolumeExceeded,
             Self::DeviceLimitReached
             | Self::DeviceUnknown
             | Self::GatewayNotAuthorised
@@ -293,6 +319,7 @@ impl Reason {
             Self::CredentialExpired | Self::TenantUnknown | Self::Unauthorized(_) => {
                 AttemptOutcome::Unauthorized
             }
+            Self::TenantConnectionsExceeded => AttemptOutcome::TenantConnectionsExceeded,
             Self::DownstreamUnavailable
             | Self::NotAnnounced
             | Self::RegistryUnavailable

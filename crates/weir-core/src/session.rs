@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use weir_metrics::TenantMeters;
 
+use crate::connection_events::{self, Cause};
 use crate::connections::Place;
 use crate::provisioning::announce;
 use crate::{
@@ -75,12 +76,14 @@ impl Session {
         pipeline: &Pipeline,
         protocol: Protocol,
         principal: Principal,
+        remote_id: &str,
     ) -> Result<Arc<Self>, Reason> {
         let mut session = Self::new(pipeline, protocol, principal);
         let Principal { tenant, device, .. } = session.principal.clone();
         // First the place, then the question: a device that is deleted in between is sent away.
         let place = pipeline.connections().enter(&tenant, &device);
         session.resolve(&device, || Ok(())).await?;
+        connection_events::tell(&session, Cause::Connected, remote_id).await?;
         session.meters.connected().opened(Instant::now());
         session.place = Some(place);
         Ok(Arc::new(session))
@@ -119,6 +122,13 @@ impl Session {
         }
     }
 
+    /// Tells that the connection is over, if anybody is to be told. `remote_id` is what the client called
+    /// itself. Not to be called if the device's registration has ended (device contract §1.17).
+    pub async fn disconnected(&self, remote_id: &str) {
+        // Whether somebody could be told makes no difference any more; it is logged.
+        let _ = connection_events::tell(self, Cause::Disconnected, remote_id).await;
+    }
+
     /// Whether the connection is to be closed; see [`Session::closed`].
     pub fn is_closed(&self) -> bool {
         self.place.as_ref().is_some_and(Place::is_closed)
@@ -153,8 +163,14 @@ impl Session {
             text = shorten(reason.text()),
             "request refused"
         );
-        let terminal = reason.is_terminal(true);
+        let terminal = self.is_ended_by(&reason);
         Outcome::refused(reason, terminal)
+    }
+
+    /// Whether a refusal of something that concerns the connected device itself ends the connection. One
+    /// that nobody authenticated goes on always (device contract §1.18).
+    pub(crate) fn is_ended_by(&self, reason: &Reason) -> bool {
+        self.principal.is_authenticated() && reason.is_terminal(true)
     }
 
     pub(crate) fn meters(&self) -> &Arc<TenantMeters> {
@@ -278,10 +294,13 @@ impl Session {
     /// gateway itself is gone too.
     pub(crate) async fn is_terminal(&self, reason: &Reason, device: &DeviceId) -> bool {
         let own = &self.principal.device;
-        if *reason == Reason::DeviceUnknown && device != own {
+        if device == own {
+            return self.is_ended_by(reason);
+        }
+        if *reason == Reason::DeviceUnknown {
             return matches!(self.assert(own).await, Err(Reason::DeviceUnknown));
         }
-        reason.is_terminal(device == own)
+        reason.is_terminal(false)
     }
 
     fn remember(&self, origin: Arc<Origin>) -> Arc<Origin> {

@@ -14,8 +14,8 @@ use crate::uplink::{Endpoint, Outcome, Received, Target};
 use crate::{
     Assertion, AssertionError, AuthId, Cached, ClientContext, Completion, CredentialType,
     Credentials, Delivery, DeviceId, Downstream, LookupError, NewDevice, Northbound, Outlet,
-    PasswordSecret, PasswordVerifier, Pipeline, Presented, Protocol, ProvisionError, Reason,
-    RegisteredTenant, Registry, Secrets, Session, TenantId,
+    PasswordSecret, PasswordVerifier, Pipeline, PipelineOptions, Presented, Protocol,
+    ProvisionError, Reason, RegisteredTenant, Registry, Secrets, Session, TenantId,
 };
 
 /// One tenant `acme` with devices `4711` (user `sensor`), gateways `gw` and `gw2` (users of these
@@ -201,6 +201,10 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn fixture() -> Fixture {
+    fixture_with(PipelineOptions::default())
+}
+
+pub(crate) fn fixture_with(options: PipelineOptions) -> Fixture {
     let world = Arc::new(World::default());
     world.configure(json!({}));
     world.register("4711", &[]);
@@ -214,7 +218,7 @@ pub(crate) fn fixture() -> Fixture {
         Arc::new(Shared(world.clone())),
     );
     let verifier = PasswordVerifier::new(1);
-    let pipeline = Pipeline::new(registry, northbound, verifier, metrics.clone());
+    let pipeline = Pipeline::new(registry, northbound, verifier, metrics.clone(), options);
     Fixture {
         world,
         pipeline,
@@ -236,7 +240,11 @@ impl Fixture {
             .unwrap();
         match protocol {
             Protocol::Http => self.pipeline.exchange(protocol, principal),
-            Protocol::Mqtt => self.pipeline.connect(protocol, principal).await.unwrap(),
+            Protocol::Mqtt => self
+                .pipeline
+                .connect(protocol, principal, "meter-1")
+                .await
+                .unwrap(),
         }
     }
 
@@ -269,6 +277,7 @@ pub(crate) fn received(target: (&str, &str)) -> Received {
         ttd: None,
         origin_address: ByteString::from_static("telemetry"),
         retain: false,
+        properties: Vec::new(),
         trace: None,
         arrived: Instant::now(),
     }

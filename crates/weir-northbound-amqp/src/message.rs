@@ -43,16 +43,16 @@ fn upload(buffer: &mut BytesMut, message: &Downstream, number: u64) {
     writer.application_properties(|map| {
         map.string("device_id", device);
         map.int("qos", i32::from(message.qos == Qos::AtLeastOnce));
-        map.string("orig_adapter", message.adapter);
+        if !message.adapter.is_empty() {
+            map.string("orig_adapter", message.adapter);
+        }
         if !message.origin_address.is_empty() {
             map.string("orig_address", &message.origin_address);
         }
         if let Some(ttd) = message.ttd {
             map.int("ttd", ttd);
         }
-        for (name, value) in &message.defaults.properties {
-            property(map, name, value);
-        }
+        described(map, message, |_| true);
     });
     put_body(&mut writer, message);
 }
@@ -78,10 +78,7 @@ fn answer(buffer: &mut BytesMut, message: &Downstream, response: &Response, numb
         map.string("tenant_id", tenant);
         map.int("status", response.status.into());
         let is_taken = |name: &str| matches!(name, "tenant_id" | "status");
-        let defaults = message.defaults.properties.iter();
-        for (name, value) in defaults.filter(|(name, _)| !is_taken(name)) {
-            property(map, name, value);
-        }
+        described(map, message, |name| !is_taken(name));
     });
     put_body(&mut writer, message);
 }
@@ -128,6 +125,20 @@ fn put_properties(
 fn put_body(writer: &mut MessageWriter<'_>, message: &Downstream) {
     if !message.payload.is_empty() {
         writer.data(&message.payload);
+    }
+}
+
+/// What the device says of the message, and the defaults for what it does not say, as far as they are
+/// wanted.
+fn described(map: &mut MapWriter<'_>, message: &Downstream, is_wanted: impl Fn(&str) -> bool) {
+    let said = &message.properties;
+    for (name, value) in said.iter().filter(|(name, _)| is_wanted(name)) {
+        map.string(name, value);
+    }
+    let is_said = |wanted: &str| said.iter().any(|(name, _)| **name == *wanted);
+    let defaults = message.defaults.properties.iter();
+    for (name, value) in defaults.filter(|(name, _)| is_wanted(name) && !is_said(name)) {
+        property(map, name, value);
     }
 }
 
@@ -201,6 +212,7 @@ pub(crate) mod tests {
             ttl: None,
             ttd: None,
             retain: false,
+            properties: Vec::new(),
             response: None,
             trace: TraceContext::parse(TRACEPARENT).unwrap(),
             defaults: Arc::new(Defaults::merge(&none, defaults.as_object().unwrap())),
@@ -259,6 +271,28 @@ pub(crate) mod tests {
                 expected,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn what_the_device_says_of_a_message_goes_before_the_defaults() {
+        let pair = |name, value| {
+            (
+                ByteString::from_static(name),
+                ByteString::from_static(value),
+            )
+        };
+        let properties = vec![pair("importance", "low"), pair("shift", "night")];
+        let rows = [message(Qos::AtMostOnce), response("4711")];
+        for plain in rows {
+            let decoded = decode(&Downstream {
+                properties: properties.clone(),
+                ..plain
+            });
+            let property = |name| decoded.application_properties.get(name).cloned();
+            assert_eq!(property("importance"), Some(Amqp::String("low".into())));
+            assert_eq!(property("shift"), Some(Amqp::String("night".into())));
+            assert_eq!(property("floor"), Some(Amqp::Int(3)));
         }
     }
 

@@ -107,6 +107,7 @@ fn message(qos: Qos, payload: &'static [u8]) -> Downstream {
         ttl: None,
         ttd: None,
         retain: false,
+        properties: Vec::new(),
         response: None,
         trace: TraceContext::unsampled(),
         defaults: Arc::new(Defaults::default()),

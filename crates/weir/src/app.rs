@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::Commands;
-use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline, Protocol};
+use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline, PipelineOptions, Protocol};
 use weir_event_store::EventStore;
 use weir_listener::Tls;
 use weir_management::Management;
@@ -104,6 +104,10 @@ impl App {
             Arc::new(embedded.clone()),
             verifier,
             metrics.clone(),
+            PipelineOptions {
+                connection_events: config.connection_events.into(),
+                ..PipelineOptions::default()
+            },
         );
         // Devices are sent away before applications hear why.
         registry.listen(pipeline.change_listener());

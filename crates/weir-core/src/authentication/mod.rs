@@ -56,12 +56,19 @@ pub struct Principal {
     pub tenant: TenantId,
     /// Itself.
     pub device: DeviceId,
-    /// The name it authenticated with.
-    pub auth_id: AuthId,
+    /// The name it authenticated with; none if nobody asked it who it is.
+    pub auth_id: Option<AuthId>,
     /// When what it authenticated with expires, if a connection has to heed that.
     pub(crate) expires: Option<Instant>,
     /// Its tenant's configuration as of then.
     pub(crate) snapshot: Cached<RegisteredTenant>,
+}
+
+impl Principal {
+    /// Whether the device has proved who it is.
+    pub fn is_authenticated(&self) -> bool {
+        self.auth_id.is_some()
+    }
 }
 
 /// Why a device could not be authenticated.
@@ -201,7 +208,7 @@ impl Attempt<'_> {
         Ok(Principal {
             device,
             tenant: tenant.id.clone(),
-            auth_id,
+            auth_id: Some(auth_id),
             expires: None,
             snapshot: tenant,
         })

@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use serde_json::Map;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::CommandDelivery;
 use super::router::{CommandConsumer, Registration};
-use crate::{
-    Defaults, DeviceId, Downstream, Endpoint, Protocol, Qos, Reason, Session, TraceContext,
-};
+use crate::{Defaults, DeviceId, Downstream, Endpoint, Protocol, Qos, Reason, Session};
 
 /// Says that there is no payload on purpose.
 const EMPTY_NOTIFICATION: ByteString =
@@ -218,21 +215,15 @@ impl Claim {
             settings,
         );
         let event = Downstream {
-            tenant: principal.tenant.clone(),
-            device: self.device.clone(),
-            endpoint: Endpoint::Event,
-            qos: Qos::AtLeastOnce,
-            adapter: self.session.protocol().type_name(),
-            origin_address: ByteString::new(),
-            content_type: Some(EMPTY_NOTIFICATION),
-            creation_time: (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64,
             ttl,
             ttd: Some(ttd),
-            retain: false,
-            trace: TraceContext::unsampled(),
             defaults: Arc::new(defaults),
-            response: None,
-            payload: bytes::Bytes::new(),
+            ..Downstream::notification(
+                &principal.tenant,
+                &self.device,
+                self.session.protocol().type_name(),
+                EMPTY_NOTIFICATION,
+            )
         };
         let delivery = self.session.publish(event).await;
         if let Err(reason) = delivery.disposition {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use time::OffsetDateTime;
 
 use super::record::Record;
 use super::{Admitted, Endpoint, Outcome, Received};
 use crate::command::Response;
+use crate::northbound::milliseconds_since_epoch;
 use crate::session::Origin;
 use crate::{ContentRule, Defaults, Downstream, Qos, Reason, Rule, Tenant, TraceContext};
 
@@ -114,12 +114,13 @@ impl Authenticated {
             adapter: protocol.type_name(),
             origin_address: received.origin_address,
             content_type,
-            creation_time: (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64,
+            creation_time: milliseconds_since_epoch(),
             ttl,
             ttd,
             retain: received.retain,
             trace: received.trace.unwrap_or_else(TraceContext::unsampled),
             defaults: origin.defaults.clone(),
+            properties: received.properties,
             response,
             payload: received.payload,
         };

@@ -10,6 +10,7 @@ use weir_metrics::{MessageType, Qos};
 use super::record::Record;
 use super::{Authenticated, Outcome};
 use crate::command::RequestId;
+use crate::northbound::keep_allowed;
 use crate::{DeviceId, Reason, Rule, Session, TraceContext};
 
 /// What a message is.
@@ -88,11 +89,17 @@ pub struct Received {
     pub origin_address: ByteString,
     /// Whether the device asked for the message to be retained (MQTT).
     pub retain: bool,
+    /// What the device says of the message besides (MQTT 5's user properties). They become application
+    /// properties, unless the gateway itself says something by that name.
+    pub properties: Vec<(ByteString, ByteString)>,
     /// The trace the device continues, if it said so.
     pub trace: Option<TraceContext>,
     /// When the message was received.
     pub arrived: Instant,
 }
+
+/// What a device may say of one message, in properties of its own.
+const MAX_PROPERTIES: usize = 64;
 
 impl Received {
     /// Joins the message with who sent it: names the device it is for.
@@ -100,9 +107,16 @@ impl Received {
     /// # Errors
     /// The outcome, if the sender's credentials have expired or the address names a device that it
     /// cannot speak for.
-    pub fn authenticate(self, session: &Arc<Session>) -> Result<Authenticated, Outcome> {
+    pub fn authenticate(mut self, session: &Arc<Session>) -> Result<Authenticated, Outcome> {
         if session.has_expired() {
             return Err(session.refuse(Reason::CredentialExpired));
+        }
+        if !self.properties.is_empty() {
+            if self.properties.len() > MAX_PROPERTIES {
+                let text = "message has too many properties";
+                return Err(session.refuse(Reason::BadRequest(Rule::Encoding, text.into())));
+            }
+            keep_allowed(&mut self.properties);
         }
         let principal = session.principal();
         let own_tenant = principal.tenant.as_str();

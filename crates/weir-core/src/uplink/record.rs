@@ -117,7 +117,7 @@ impl Record {
                 Outcome::Accepted
             }
             Err(reason) => {
-                let terminal = reason.is_terminal(true);
+                let terminal = self.session().is_ended_by(&reason);
                 self.end(reason, terminal, Some(at))
             }
         }

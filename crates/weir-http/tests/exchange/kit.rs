@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::{
     Assertion, AssertionError, AuthId, Cached, Completion, ConnectionBudget, CredentialType,
     Credentials, Delivery, Device, DeviceId, Disposition, Downstream, Endpoint, LookupError,
-    NewDevice, Northbound, Outlet, PasswordSecret, PasswordVerifier, Pipeline, ProvisionError, Qos,
+    NewDevice, Northbound, Outlet, PasswordSecret, PasswordVerifier, Pipeline, PipelineOptions, ProvisionError, Qos,
     RegisteredTenant, Registry, Secrets, Tenant, TenantId,
 };
 use weir_http::{Adapter, HttpConfig};
@@ -74,6 +74,7 @@ impl Gateway {
             northbound.clone(),
             PasswordVerifier::new(1),
             metrics.clone(),
+            PipelineOptions::default(),
         );
         let config = HttpConfig { port: 0, ..config };
         let adapter = Adapter::build(config, tls, pipeline.clone());

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use weir_core::command::{Commands, LocalRouter};
 use weir_core::{
     Assertion, AssertionError, AuthId, Cached, CredentialType, Credentials, DeviceId, LookupError,
-    NewDevice, PasswordVerifier, Pipeline, ProvisionError, RegisteredTenant, Registry, Tenant,
-    TenantId,
+    NewDevice, PasswordVerifier, Pipeline, PipelineOptions, ProvisionError, RegisteredTenant,
+    Registry, Tenant, TenantId,
 };
 use weir_event_store::{EventStore, Options};
 use weir_northbound_amqp::Embedded;
@@ -29,7 +29,11 @@ pub(crate) fn commands(embedded: &Embedded, router: Arc<LocalRouter>) -> Command
     let verifier = PasswordVerifier::new(1);
     let metrics = weir_metrics::Metrics::new("test", Instant::now());
     let northbound = Arc::new(embedded.clone());
-    let pipeline = Pipeline::with_router(registry, northbound, verifier, metrics, router);
+    let options = PipelineOptions {
+        router,
+        ..PipelineOptions::default()
+    };
+    let pipeline = Pipeline::new(registry, northbound, verifier, metrics, options);
     pipeline.commands().clone()
 }
 

@@ -146,6 +146,7 @@ fn message(endpoint: weir_core::Endpoint, device: &str, payload: impl ToString) 
         ttl: None,
         ttd: None,
         retain: false,
+        properties: Vec::new(),
         response: None,
         trace: TraceContext::unsampled(),
         defaults: Arc::new(Defaults::default()),

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weir_core::ConnectionEvents;
 use weir_http::HttpConfig;
 use weir_management::ManagementConfig;
 use weir_mqtt::MqttConfig;
@@ -48,6 +49,9 @@ pub struct Config {
     /// The certificate of all listeners with TLS; with one, each opens its `tls_port` too. The files
     /// are looked at every few seconds, and what has changed holds for new connections.
     pub tls: TlsConfig,
+    /// Who is told of devices that connect and disconnect, on protocols with connections: `none`, the log
+    /// (`logging`), or applications (`events`); a device that they cannot be told of may not connect.
+    pub connection_events: ConnectionEventsConfig,
     /// The HTTP adapter.
     pub http: HttpConfig,
     /// The MQTT adapter.
@@ -58,6 +62,29 @@ pub struct Config {
     pub management: ManagementConfig,
     /// Health and metrics, for probes and Prometheus.
     pub health: HealthConfig,
+}
+
+/// Who is told of devices that connect and disconnect (Hono's `hono.connectionEvents.producer`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionEventsConfig {
+    /// Nobody.
+    None,
+    /// The log.
+    #[default]
+    Logging,
+    /// The tenant's applications, by an event.
+    Events,
+}
+
+impl From<ConnectionEventsConfig> for ConnectionEvents {
+    fn from(config: ConnectionEventsConfig) -> Self {
+        match config {
+            ConnectionEventsConfig::None => Self::None,
+            ConnectionEventsConfig::Logging => Self::Logging,
+            ConnectionEventsConfig::Events => Self::Events,
+        }
+    }
 }
 
 /// Logging, to standard error.
@@ -155,6 +182,7 @@ impl Default for Config {
             accounts: AccountsConfig::default(),
             registry: RegistryConfig::default(),
             tls: TlsConfig::default(),
+            connection_events: ConnectionEventsConfig::default(),
             http: HttpConfig::default(),
             mqtt: MqttConfig::default(),
             northbound: NorthboundConfig::default(),
