@@ -1,6 +1,8 @@
 """`weir consume` and `weir command`, as somebody at a terminal uses them."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import threading
@@ -136,6 +138,36 @@ def test_a_closed_pipe_loses_no_event(gateway, device):
     assert "number" in rest.stdout
 
 
+def test_a_closed_pipe_is_noticed_without_another_message(gateway, device):
+    device.mosquitto("event", "the only one")
+    shell = f"set -o pipefail; {BINARY} consume -t {device.tenant} --events | head -n 1"
+    told = subprocess.run(
+        ["bash", "-c", shell], env=gateway.environment, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "the only one" in told.stdout
+
+
+def test_somebody_at_a_terminal_is_told_that_it_waits(gateway, device):
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [str(BINARY), "consume", "-t", device.tenant],
+        env=gateway.environment,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+    )
+    try:
+        os.close(terminal)
+        with open(ours, errors="replace") as shown:
+            assert f"waiting for messages of tenant {device.tenant}" in shown.readline()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, said) == (0, b"")
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("command", [["consume", "-t", "acme"], ["command", "acme", "4711", "set"]])
 def test_a_wrong_login_is_told(gateway, command):
     told = gateway.run(*command, "--user", "application:guessed")
@@ -150,6 +182,19 @@ def test_nobody_at_the_other_end_is_told(gateway, command):
     assert told.returncode == 1
     assert told.stdout == "" and told.stderr.startswith("weir: ")
     assert "127.0.0.1:1" in told.stderr
+
+
+def test_a_cause_is_told_once(gateway, tmp_path):
+    missing = tmp_path / "missing.pem"
+    told = gateway.run("consume", "-t", "acme", "--url", "amqps://127.0.0.1:1", "--cacert", str(missing))
+    assert told.returncode == 1
+    assert told.stderr.count("No such file") == 1
+
+
+def test_certificates_are_not_ignored(gateway, tmp_path):
+    told = gateway.run("consume", "-t", "acme", "--cacert", str(tmp_path / "ca.pem"))
+    assert told.returncode == 1
+    assert "without TLS" in told.stderr
 
 
 def test_a_stopping_gateway_is_told(gateway, device, terminal):
@@ -196,6 +241,21 @@ def test_a_command_and_its_answer(gateway, device, subscriber, terminal):
     device.mosquitto(f"command///res/{identifier}/200", "in JSON")
     assert command.status() == 0
     assert json.loads("".join(command.lines))["response"]["payload"] == "in JSON"
+
+
+def test_an_answer_of_another_device_is_not_taken_for_its_own(gateway, device, subscriber, terminal):
+    other = gateway.create_device(device.tenant, "impostor")
+    command = terminal("command", device.tenant, device.name, "get", "--wait", "50")
+    identifier = subscriber.commands(1)[-1].request_id
+    answer = other.start_mosquitto(f"command///res/{identifier}/200", "not mine to say")
+    until("a complaint", lambda: command.complaints)
+    assert not answer.succeeded()
+    assert "impostor" in command.complaints[0]
+    device.mosquitto(f"command///res/{identifier}/200", "mine")
+    assert command.status() == 0
+    shown = "".join(command.lines)
+    assert f"{device.name}  status 200  application/octet-stream  mine\n" in shown
+    assert "not mine" not in shown
 
 
 def test_an_answer_that_does_not_come(gateway, device, subscriber):

@@ -19,11 +19,14 @@ def test_it_ends_well():
     told = weir("demo", "--exit-after")
     assert told.returncode == 0, told.stderr
     assert told.stderr == ""
-    assert "\nAll 6 messages arrived.\n" in told.stdout
+    # With those by which the MQTT device says that it takes commands, and that it does not any more.
+    assert "\nAll 9 messages arrived, and 2 commands were answered.\n" in told.stdout
     for protocol in ("http", "mqtt"):
         for endpoint in ("telemetry/demo", "event/demo"):
             line = rf"^{endpoint} +device={protocol}-device qos=1 .* adapter=hono-{protocol} payload="
             assert re.search(line, told.stdout, re.MULTILINE), told.stdout
+        answer = rf"^answer +{protocol}-device  status 200 .*seconds"
+        assert re.search(answer, told.stdout, re.MULTILINE), told.stdout
 
 
 def test_it_leaves_nothing_behind(tmp_path):
@@ -107,6 +110,29 @@ def test_what_it_prints_can_be_copied(demo, started):
     assert '"enabled":true' in device.replace(" ", "")
 
     process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=DEADLINE) == 0
+
+
+def test_commands_that_it_prints_reach_devices_and_are_answered(demo, started):
+    process, output = demo
+    printed = output.text()
+    says = lambda text: text in output.text()[len(printed) :]
+
+    curl, told = started(command(printed, "curl -i .*hono-ttd"), shell=True)
+    until("the HTTP device to wait", lambda: says("ttd=60 payload=awake"))
+    sent = run(command(printed, "WEIR_AMQP_URL=.* http-device"))
+    assert (sent.returncode, sent.stderr, sent.stdout) == (0, "", "delivered\n")
+    assert curl.wait(timeout=DEADLINE) == 0
+    until("the command", lambda: told.text().endswith("\n30"))
+    assert "hono-command: set-interval" in told.text()
+
+    device, _ = started(command(printed, "mosquitto_sub"), shell=True)
+    until("the MQTT device to wait", lambda: says("ttd=-1"))
+    sent = run(command(printed, "WEIR_AMQP_URL=.* mqtt-device"))
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert sent.stdout == "delivered\nmqtt-device  status 200  application/octet-stream  done\n"
+    assert device.wait(timeout=DEADLINE) == 0
+    process.terminate()
     assert process.wait(timeout=DEADLINE) == 0
 
 

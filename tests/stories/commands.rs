@@ -146,7 +146,11 @@ fn a_device_gets_a_password_that_it_can_send_with() {
             "--password-stdin",
         ];
         let hashed = [&create[..], &["--hash", "sha-256", "--auth-id", "other"]].concat();
-        weir_with_input(&gateway, &create, "one\n").succeeded();
+        let done = weir_with_input(&gateway, &create, "one\n").succeeded();
+        assert_eq!(
+            done,
+            "hashed-password with auth-id sensor of acme/sensor created\n"
+        );
         weir_with_input(&gateway, &hashed, "two").succeeded();
         let error = weir_with_input(&gateway, &create, "three").failed();
         assert!(error.contains("already"), "{error}");
@@ -182,10 +186,15 @@ fn a_device_gets_a_password_that_it_can_send_with() {
         let which = ["credentials", "delete", "acme", "sensor"];
         let error = weir(&gateway, &which).failed();
         assert!(error.contains("more than one"), "{error}");
-        weir(&gateway, &[&which[..], &["--auth-id", "other"]].concat()).succeeded();
+        let done = weir(&gateway, &[&which[..], &["--auth-id", "other"]].concat()).succeeded();
+        assert_eq!(
+            done,
+            "hashed-password with auth-id other of acme/sensor deleted\n"
+        );
         let table = weir(&gateway, &["credentials", "list", "acme", "sensor"]).succeeded();
         assert_eq!(table.lines().count(), 2, "{table}");
-        weir(&gateway, &[&which[..], &["--all"]].concat()).succeeded();
+        let done = weir(&gateway, &[&which[..], &["--all"]].concat()).succeeded();
+        assert_eq!(done, "credentials of acme/sensor deleted\n");
         weir(&gateway, &["device", "delete", "acme", "sensor"]).succeeded();
         weir(&gateway, &["device", "get", "acme", "sensor"]).failed();
     });

@@ -42,7 +42,10 @@ fn the_demonstration_shows_every_message_and_ends() {
         "telemetry/demo  device=mqtt-device qos=1",
         "event/demo      device=mqtt-device qos=1 content-type=application/json adapter=hono-mqtt",
         "payload={\"from\":\"mqtt-device\",\"n\":3,\"temperature\":21.5}",
-        "All 6 messages arrived.",
+        "event/demo      device=http-device qos=1 content-type=application/json adapter=hono-http ttd=20",
+        "answer          http-device  status 200  application/json  {\"seconds\":30}",
+        "answer          mqtt-device  status 200  application/octet-stream  {\"seconds\":30}",
+        "All 9 messages arrived, and 2 commands were answered.",
     ] {
         assert!(text.contains(expected), "{expected} is missing in\n{text}");
     }

@@ -26,6 +26,8 @@ use crate::operator::{self, credentials, device, fleet, tenant};
 use crate::secrets::{self, Login};
 use crate::{demo, limits, logging};
 
+pub use crate::person::words;
+
 /// A multi-protocol IoT gateway: devices speak HTTP or MQTT to it, back-end applications read one
 /// stream over AMQP 1.0, and everything that passes is authenticated, acknowledged honestly and
 /// counted.
@@ -67,8 +69,9 @@ enum Command {
     ///
     /// Starts a gateway on the default ports with a temporary data folder, creates a tenant with one
     /// device per protocol, sends real messages through every adapter and prints each one as an
-    /// application receives it over AMQP 1.0, with commands to try next. It goes on until it is
-    /// stopped and leaves nothing behind.
+    /// application receives it over AMQP 1.0. The application sends each device a command and prints
+    /// its answer. Then follow command lines to try next. It goes on until it is stopped and leaves
+    /// nothing behind.
     Demo(demo::DemoArgs),
     /// Validate a configuration, with its permission file, and name the place of a mistake.
     Check(ConfigArgs),
@@ -237,6 +240,29 @@ mod tests {
     #[test]
     fn the_commands_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    fn check_usage(command: &mut clap::Command, checked: &mut u32) {
+        let usage = command.render_usage().to_string();
+        let mut rest = &*usage;
+        for argument in command.get_positionals() {
+            let name = &argument.get_value_names().unwrap()[0];
+            let found = rest.find(name.as_str());
+            let at = found.unwrap_or_else(|| panic!("{name} is not in its place: {usage}"));
+            rest = &rest[at..];
+            *checked += 1;
+        }
+        for command in command.get_subcommands_mut() {
+            check_usage(command, checked);
+        }
+    }
+
+    #[test]
+    fn usage_shows_arguments_in_the_order_in_which_they_are_taken() {
+        let (mut command, mut checked) = (Cli::command(), 0);
+        command.build();
+        check_usage(&mut command, &mut checked);
+        assert!(checked > 20, "{checked}");
     }
 
     #[test]

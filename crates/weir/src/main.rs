@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use weir::cli::{Cli, run};
+use weir::cli::{Cli, run, words};
 
 /// Messages are many small blocks that live for a millisecond, which is what this allocator is for.
 #[global_allocator]
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            eprintln!("weir: {}", words(&error));
             ExitCode::FAILURE
         }
     }

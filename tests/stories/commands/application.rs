@@ -118,7 +118,7 @@ fn a_command_is_delivered_and_answered_or_has_failed() {
         assert_eq!(words.next(), Some("delivered"));
         let answer = words.next().unwrap();
         assert!(
-            answer.starts_with("status 200") && answer.contains("hello"),
+            answer.starts_with("sensor  status 200") && answer.contains("hello"),
             "{out}"
         );
 

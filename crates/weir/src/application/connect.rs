@@ -14,7 +14,7 @@ use weir_amqp_transport::{
 };
 
 use crate::config::Config;
-use crate::person::{User, host, is_this_host};
+use crate::person::{User, gateway_url, host, is_this_host, no_cacert};
 use crate::secrets;
 
 /// For a device that takes commands to be known to the gateway, until "nobody" is the answer.
@@ -57,15 +57,11 @@ pub(super) struct ConnectArgs {
 }
 
 fn amqp_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
-    let is_address = matches!(url.path(), "" | "/") && url.query().is_none();
-    if !matches!(url.scheme(), "amqp" | "amqps") || !url.has_host() || !is_address {
-        return Err("is not amqp://HOST:PORT or amqps://HOST:PORT".to_owned());
+    let url = gateway_url(text, "amqp", "amqps")?;
+    match matches!(url.path(), "" | "/") && url.query().is_none() {
+        true => Ok(url),
+        false => Err("has more than host and port".to_owned()),
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a user in it; give it as --user".to_owned());
-    }
-    Ok(url)
 }
 
 impl ConnectArgs {
@@ -100,7 +96,7 @@ impl ConnectArgs {
         };
         let user = user.name;
         match Client::connect(options).await {
-            Ok(client) => Ok(Gateway { client, user }),
+            Ok(client) => Ok(Gateway::new(client, user)),
             Err(error) => Err(not_connected(error, &url, &user)),
         }
     }
@@ -111,6 +107,7 @@ impl ConnectArgs {
 
     fn tls(&self, url: &Url) -> anyhow::Result<Option<ClientTls>> {
         if url.scheme() != "amqps" {
+            no_cacert(self.cacert.as_deref(), url)?;
             return Ok(None);
         }
         let Some(path) = &self.cacert else {
@@ -159,13 +156,18 @@ fn configured_user(config: &Config) -> anyhow::Result<User> {
 }
 
 /// A connection to a gateway, and who we are there.
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     client: Client,
     user: String,
 }
 
 impl Gateway {
-    pub(super) async fn receiver(&self, address: &str, credit: Credit) -> anyhow::Result<Receiver> {
+    /// The gateway that `client` is connected to as `user`.
+    pub(crate) fn new(client: Client, user: String) -> Self {
+        Self { client, user }
+    }
+
+    pub(crate) async fn receiver(&self, address: &str, credit: Credit) -> anyhow::Result<Receiver> {
         let receiver = self.client.receiver(address, credit).await;
         receiver.map_err(|error| self.not_attached(error, "receive from", address))
     }

@@ -1,5 +1,6 @@
 //! `weir consume`
 
+use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use weir_amqp_engine::{Message, Outcome, condition};
 use weir_amqp_transport::{Credit, Received};
 
 use super::connect::{ConnectArgs, Gateway};
+use super::reader;
 use super::show::{self, Style};
 use super::sources::{Endpoint, Held, Sources};
 use super::{Format, id, json};
@@ -73,7 +75,12 @@ pub(crate) async fn run(args: ConsumeArgs) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     cli::stop_on_signal(stop.clone())?;
     // A reader that does not take the output must not keep us from hearing the gateway and Ctrl-C.
-    let out = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let out = io::stdout().as_fd().try_clone_to_owned()?;
+    let (read, nobody_reads) = (out.try_clone()?, stop.clone());
+    tokio::spawn(async move {
+        reader::gone(read).await;
+        nobody_reads.cancel();
+    });
     let out = tokio::fs::File::from_std(out.into());
     consume(&args, Style::of_stdout(), out, &stop).await?;
     Ok(ExitCode::SUCCESS)
@@ -106,6 +113,13 @@ async fn follow(
         sources = args.sources(gateway) => sources?,
         () = stop.cancelled() => return Ok(()),
     };
+    // Until the first message there would be nothing to see; scripts need not be told.
+    if io::stderr().is_terminal() {
+        let tenant = &args.tenant;
+        note(&format!(
+            "waiting for messages of tenant {tenant}; Ctrl-C ends"
+        ))?;
+    }
     let mut consumer = Consumer {
         args,
         style,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -100,11 +100,12 @@ async fn call(
         )
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::from(body.to_string()))?;
-    let (status, answer) = exchange(api, request).await?;
+    let answer = exchange(api, request).await?;
     ensure!(
-        status.is_success(),
-        "{path}: {status} {}",
-        String::from_utf8_lossy(&answer)
+        answer.status().is_success(),
+        "{path}: {} {}",
+        answer.status(),
+        String::from_utf8_lossy(answer.body())
     );
     Ok(())
 }
@@ -113,7 +114,7 @@ async fn call(
 pub(super) async fn exchange(
     address: SocketAddr,
     mut request: Request<Full<Bytes>>,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+) -> anyhow::Result<Response<Bytes>> {
     let host = address.to_string().parse()?;
     request.headers_mut().insert(header::HOST, host);
     let context = || format!("cannot reach http://{address}");
@@ -122,12 +123,12 @@ pub(super) async fn exchange(
     // Its errors come back from the request.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.with_context(context)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER).collect().await;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER).collect().await;
     let body = body
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(context)?;
-    Ok((status, body.to_bytes()))
+    Ok(Response::from_parts(head, body.to_bytes()))
 }
 
 fn basic(username: &str, password: &str) -> String {

@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Url};
 use super::api::Api;
 use super::show::Format;
 use crate::config::Config;
-use crate::person::{User, is_this_host};
+use crate::person::{User, gateway_url, is_this_host, no_cacert};
 use crate::secrets;
 
 /// For a connection to come about.
@@ -57,14 +57,7 @@ pub(crate) struct ConnectArgs {
 }
 
 fn api_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("is not http://HOST:PORT or https://HOST:PORT".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("has a user in it; give it as --user".to_owned());
-    }
-    Ok(url)
+    gateway_url(text, "http", "https")
 }
 
 impl ConnectArgs {
@@ -91,6 +84,9 @@ impl ConnectArgs {
     }
 
     fn client(&self, url: &Url) -> anyhow::Result<Client> {
+        if url.scheme() == "http" {
+            no_cacert(self.cacert.as_deref(), url)?;
+        }
         let builder = ClientBuilder::new()
             .connect_timeout(CONNECT_TIME)
             .timeout(ANSWER_TIME)

@@ -163,17 +163,26 @@ impl DeviceArgs {
         found.with_context(|| self.resource().to_string())
     }
 
+    /// Writes the set, and tells `done`, which is what that means.
     async fn write(
         &self,
         api: &Api,
         set: &[Value],
         expected: Option<&str>,
         format: Format,
+        done: &str,
     ) -> anyhow::Result<ExitCode> {
         let replaced = api.replace(self.resource(), &set, expected).await;
         replaced.with_context(|| self.resource().to_string())?;
-        show::done(format, &format!("{} updated", self.resource()))?;
+        show::done(format, done)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// One of the device's credentials, in words.
+    fn one(&self, credential: &Members) -> String {
+        let (kind, auth_id) = (member(credential, "type"), member(credential, "auth-id"));
+        let Self { tenant, device } = self;
+        format!("{kind} with auth-id {auth_id} of {tenant}/{device}")
     }
 }
 
@@ -199,8 +208,10 @@ async fn create(api: &Api, format: Format, args: CreateArgs) -> anyhow::Result<E
         let (kind, auth_id) = (member(&new, "type"), member(&new, "auth-id"));
         bail!("{resource}: there is a {kind} with auth-id {auth_id} already; see `update`");
     }
+    let done = format!("{} created", args.device.one(&new));
     let set: Vec<Value> = object.into_iter().chain([new]).map(Value::from).collect();
-    args.device.write(api, &set, Some(&version), format).await
+    let device = &args.device;
+    device.write(api, &set, Some(&version), format, &done).await
 }
 
 async fn get(api: &Api, format: Format, args: &DeviceArgs) -> anyhow::Result<ExitCode> {
@@ -229,7 +240,9 @@ async fn update(api: &Api, format: Format, args: UpdateArgs) -> anyhow::Result<E
     let given = args.object.value()?;
     if let Some(Value::Array(set)) = given {
         let expected = args.if_match.as_deref();
-        return args.device.write(api, &set, expected, format).await;
+        let done = format!("{} replaced", args.device.resource());
+        let device = &args.device;
+        return device.write(api, &set, expected, format, &done).await;
     }
     let Found { object, version } = args.device.read(api).await?;
     let mut set = object;
@@ -240,38 +253,46 @@ async fn update(api: &Api, format: Format, args: UpdateArgs) -> anyhow::Result<E
                 let (kind, auth_id) = (member(&new, "type"), member(&new, "auth-id"));
                 format!("there is no {kind} with auth-id {auth_id}; see `create`")
             });
-            at.map(|at| set[at] = new)
+            at.inspect(|at| set[*at] = new)
         }
         Some(_) => bail!("an array of credentials is required, or one credential"),
         None => {
             let secret = args.password.secret()?;
             let kind = secret.as_ref().map(|_| PASSWORD);
-            args.which.find(&set, kind).map(|at| {
-                set_enabled(&mut set[at], args.enable, args.disable);
+            args.which.find(&set, kind).inspect(|at| {
+                set_enabled(&mut set[*at], args.enable, args.disable);
                 if let Some(secret) = secret {
-                    set[at].insert("secrets".to_owned(), json!([secret]));
+                    set[*at].insert("secrets".to_owned(), json!([secret]));
                 }
             })
         }
     };
-    changed.with_context(|| args.device.resource().to_string())?;
+    let at = changed.with_context(|| args.device.resource().to_string())?;
+    let done = format!("{} updated", args.device.one(&set[at]));
     let set: Vec<Value> = set.into_iter().map(Value::from).collect();
-    let expected = args.if_match.unwrap_or(version);
-    args.device.write(api, &set, Some(&expected), format).await
+    let (device, expected) = (&args.device, args.if_match.unwrap_or(version));
+    device
+        .write(api, &set, Some(&expected), format, &done)
+        .await
 }
 
 async fn delete(api: &Api, format: Format, args: DeleteArgs) -> anyhow::Result<ExitCode> {
     if args.all {
         let expected = args.if_match.as_deref();
-        return args.device.write(api, &[], expected, format).await;
+        let done = format!("{} deleted", args.device.resource());
+        let device = &args.device;
+        return device.write(api, &[], expected, format, &done).await;
     }
     let Found { object, version } = args.device.read(api).await?;
     let mut set = object;
     let at = args.which.find(&set, None);
-    set.remove(at.with_context(|| args.device.resource().to_string())?);
+    let deleted = set.remove(at.with_context(|| args.device.resource().to_string())?);
+    let done = format!("{} deleted", args.device.one(&deleted));
     let set: Vec<Value> = set.into_iter().map(Value::from).collect();
-    let expected = args.if_match.unwrap_or(version);
-    args.device.write(api, &set, Some(&expected), format).await
+    let (device, expected) = (&args.device, args.if_match.unwrap_or(version));
+    device
+        .write(api, &set, Some(&expected), format, &done)
+        .await
 }
 
 impl PasswordArgs {

@@ -119,6 +119,8 @@ struct UpdateArgs {
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["id", "all"]))]
+// By itself it would have the group before the tenant.
+#[command(override_usage = "weir device delete [OPTIONS] <TENANT> <ID|--all --yes>")]
 struct DeleteArgs {
     /// The tenant's id.
     #[arg(value_parser = id)]

@@ -225,7 +225,7 @@ async fn an_answer_is_waited_for_and_told_from_others() {
     let server = Server::start().await;
     let (shown, ended) = commanded(&server, "acme sensor-1 status --wait").await;
     assert_eq!(ended.unwrap(), ExitCode::SUCCESS);
-    assert_eq!(shown, "delivered\nstatus 200  text/plain  done\n");
+    assert_eq!(shown, "delivered\nsensor-1  status 200  text/plain  done\n");
     let reply_to = server.command().properties.reply_to.unwrap();
     assert!(reply_to.starts_with("command_response/acme/"), "{reply_to}");
     assert_eq!(server.command().body, Body::Empty);
@@ -234,10 +234,26 @@ async fn an_answer_is_waited_for_and_told_from_others() {
         matches!(settled[0], (901, Outcome::Rejected { .. })),
         "{settled:?}"
     );
-    assert_eq!(
-        settled[1..],
-        [(902, Outcome::Released), (903, Outcome::Accepted)]
+    assert_eq!(settled[1], (902, Outcome::Released));
+    // That of another device, which knew the request's id.
+    assert!(
+        matches!(settled[2], (903, Outcome::Rejected { .. })),
+        "{settled:?}"
     );
+    assert_eq!(settled[3..], [(904, Outcome::Accepted)]);
+}
+
+#[test]
+fn a_wait_that_takes_the_next_word_says_where_it_belongs() {
+    for line in [
+        "--wait acme sensor-1 restart",
+        "acme sensor-1 restart --wait 0",
+    ] {
+        let words = ["weir"].into_iter().chain(line.split_whitespace());
+        let parsed = Line::<CommandArgs>::try_parse_from(words);
+        let error = parsed.err().unwrap().to_string();
+        assert!(error.contains("end of the line"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -135,20 +135,23 @@ impl ServerPeer {
         };
         let properties = &message.properties;
         if let (Some(reply_to), Some(status)) = (&properties.reply_to, status) {
-            // The first one is for somebody else, the second says nothing.
+            // The first one is for somebody else, the second says nothing, the third is from another
+            // device.
             let id = match &properties.correlation_id {
                 Some(Value::String(id)) => id.clone(),
                 other => panic!("{other:?}"),
             };
-            self.answer(reply_to, 901, "somebody", Some(200));
-            self.answer(reply_to, 902, &id, None);
-            self.answer(reply_to, 903, &id, Some(status));
+            let device = to.rsplit('/').next().unwrap();
+            self.answer(reply_to, 901, device, "somebody", Some(200));
+            self.answer(reply_to, 902, device, &id, None);
+            self.answer(reply_to, 903, "another", &id, Some(200));
+            self.answer(reply_to, 904, device, &id, Some(status));
         }
         self.state.lock().unwrap().command = Some(message);
         Outcome::Accepted
     }
 
-    fn answer(&self, reply_to: &str, number: u64, id: &str, status: Option<i32>) {
+    fn answer(&self, reply_to: &str, number: u64, device: &str, id: &str, status: Option<i32>) {
         let mut answer = BytesMut::new();
         let properties = Properties {
             correlation_id: Some(id),
@@ -158,7 +161,7 @@ impl ServerPeer {
         MessageWriter::new(&mut answer)
             .properties(&properties)
             .application_properties(|map| {
-                map.string("device_id", "sensor-1");
+                map.string("device_id", device);
                 if let Some(status) = status {
                     map.int("status", status);
                 }
