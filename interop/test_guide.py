@@ -147,6 +147,15 @@ def test_every_command_of_the_user_guide_works(reader):
     accepted(reader, post)
     reader.run(publish)
     reader.has_heard(r'sensor1 \S+ \{"temperature": 21.5\}\n', 2)
+    [with_properties] = USERS["MQTT 5"]
+    reader.run(with_properties)
+    reader.has_heard(r"sensor1 text/plain 21.5 in the hall\n")
+
+    device, tell = USERS["Errors over MQTT"]
+    reader.write("errors.py", device)
+    told = reader.run(tell)
+    [error] = re.findall(r"^error///event/door-7/400 (.*)$", told, re.MULTILINE)
+    assert json.loads(error)["message"] == "Only QoS 1 supported for event messages", told
 
     [event] = USERS["Events"]
     said = reader.run(event)
@@ -257,6 +266,8 @@ def test_they_show_nothing_that_is_not_tried():
         "Commands": ["sh", "sh"],
         "HTTP": ["sh"],
         "MQTT": ["sh"],
+        "Errors over MQTT": ["python", "sh"],
+        "MQTT 5": ["sh"],
         "Gateways": ["sh", "sh", "sh"],
         "Certificates": ["sh", "console", "sh", "sh", "sh", "sh"],
         "Changes in the registry": ["json"],
