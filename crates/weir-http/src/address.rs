@@ -25,26 +25,32 @@ pub(crate) struct Address {
     pub(crate) is_own: bool,
     /// Of a response: the command it answers, if the path is long enough to say so.
     pub(crate) request_id: Option<ByteString>,
+    /// Whether devices have to say who they are. If not, they have no address of their own.
+    is_authenticated: bool,
 }
 
 impl Address {
-    /// Parses a raw path.
+    /// Parses a raw path. Only where devices are authenticated do they have addresses of their own.
     ///
     /// # Errors
     /// [`Reason::NoSuchEndpoint`] for a path that is not served, a bad request for one that cannot
     /// be decoded.
-    pub(crate) fn parse(path: &str) -> Result<Self, Reason> {
+    pub(crate) fn parse(path: &str, is_authenticated: bool) -> Result<Self, Reason> {
         let path = path.strip_prefix('/').ok_or(Reason::NoSuchEndpoint)?;
         path.split('/')
             .try_for_each(|segment| decode(segment).map(drop))?;
         let path = path.trim_end_matches('/');
         // Doubled slashes before an own address are harmless: there is nothing to split.
         if let Some((endpoint, request_id)) = own(path.trim_start_matches('/'))? {
+            if !is_authenticated && endpoint != Endpoint::CommandResponse {
+                return Err(Reason::NoSuchEndpoint);
+            }
             return Ok(Self {
                 endpoint,
                 target: Target::default(),
                 is_own: true,
                 request_id,
+                is_authenticated,
             });
         }
         let mut segments = path.split('/').map(decode);
@@ -71,19 +77,26 @@ impl Address {
             target,
             is_own: false,
             request_id,
+            is_authenticated,
         })
     }
 
     /// Whether an upload to this address may be sent with `method`. A `PUT` to an own address is let
     /// through to the check that misses the device (contract §2.2).
     pub(crate) fn accepts(&self, method: &Method) -> bool {
-        *method == Method::PUT || (self.is_own && *method == Method::POST)
+        *method == Method::PUT || (self.may_post() && *method == Method::POST)
+    }
+
+    /// A device sends what is its own with `POST`.
+    fn may_post(&self) -> bool {
+        self.is_own && self.is_authenticated
     }
 
     /// The upload method of this address, as CORS names it (contract §2.10).
     pub(crate) fn method(&self) -> &'static str {
         match (self.endpoint, self.is_own) {
-            (Endpoint::CommandResponse, _) => "PUT, POST",
+            (Endpoint::CommandResponse, _) if self.is_authenticated => "PUT, POST",
+            (Endpoint::CommandResponse, _) => "PUT",
             (Endpoint::Event | Endpoint::Telemetry, true) => "POST",
             (Endpoint::Event | Endpoint::Telemetry, false) => "PUT",
         }
@@ -91,7 +104,7 @@ impl Address {
 
     /// All methods of this address, as `Allow` names them.
     pub(crate) fn methods(&self) -> &'static str {
-        if self.is_own {
+        if self.may_post() {
             "POST, OPTIONS"
         } else {
             "PUT, OPTIONS"
@@ -153,7 +166,7 @@ mod tests {
 
     fn parts(path: &str) -> Result<(Endpoint, Option<(String, String)>), u16> {
         let text = |name: Option<ByteString>| name.map(|name| name.to_string()).unwrap_or_default();
-        let address = Address::parse(path).map_err(|reason| reason.status())?;
+        let address = Address::parse(path, true).map_err(|reason| reason.status())?;
         let Target { tenant, device } = address.target;
         let named = (!address.is_own).then(|| (text(tenant), text(device)));
         Ok((address.endpoint, named))
@@ -221,7 +234,7 @@ mod tests {
             ("/command/res//1", (named("", "1"), None)),
         ];
         for (path, (named, request_id)) in cases {
-            let address = Address::parse(path).unwrap();
+            let address = Address::parse(path, true).unwrap();
             assert_eq!(address.endpoint, Endpoint::CommandResponse, "{path}");
             assert_eq!(address.is_own, named.is_none(), "{path}");
             let Target { tenant, device } = &address.target;
@@ -277,7 +290,7 @@ mod tests {
     #[test]
     fn own_addresses_are_posted_to_and_others_put() {
         let accepted = |path: &str, method: Method| {
-            Address::parse(path).is_ok_and(|address| address.accepts(&method))
+            Address::parse(path, true).is_ok_and(|address| address.accepts(&method))
         };
         assert!(accepted("/telemetry", Method::POST));
         assert!(accepted("/telemetry//4711", Method::PUT));

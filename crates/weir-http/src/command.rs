@@ -8,8 +8,8 @@ use weir_core::command::{CommandDelivery, RequestId, is_valid_status};
 use weir_core::{Reason, ResponseHead, Rule, shorten};
 
 use crate::address::Address;
-use crate::handover::{AnswerBody, Unconfirmed};
-use crate::request::number;
+use crate::handover::AnswerBody;
+use crate::request::{Link, number};
 
 const COMMAND: HeaderName = HeaderName::from_static("hono-command");
 const REQUEST_ID: HeaderName = HeaderName::from_static("hono-cmd-req-id");
@@ -21,18 +21,14 @@ const STATUS: &str = "hono-cmd-status";
 ///
 /// What HTTP has no way to write is rejected, so that the application does not try again; the answer then
 /// stays without a command.
-pub(crate) fn carry(
-    delivery: CommandDelivery,
-    unconfirmed: &Unconfirmed,
-    response: &mut Response<AnswerBody>,
-) {
+pub(crate) fn carry(delivery: CommandDelivery, link: &Link, response: &mut Response<AnswerBody>) {
     let Some(headers) = headers(&delivery) else {
         let text = "command cannot be written as HTTP headers";
         return delivery.reject(Reason::BadRequest(Rule::Encoding, text.into()));
     };
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().extend(headers);
-    *response.body_mut() = AnswerBody::of_command(delivery, unconfirmed);
+    *response.body_mut() = AnswerBody::of_command(delivery, link.framing, &link.unconfirmed);
 }
 
 /// A command's headers; `None` if one of them cannot be written.

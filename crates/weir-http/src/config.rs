@@ -27,6 +27,10 @@ pub struct HttpConfig {
     pub tls_certificate: Option<PathBuf>,
     /// The private key that belongs to `tls_certificate`, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Whether devices have to say who they are. If not, each may send for any device there is: every
+    /// address then names tenant and device, and their registration is all that is checked.
+    /// Default: true.
+    pub authentication_required: bool,
     /// Largest payload of an upload, in bytes; one of exactly this size is accepted. Default: 2048.
     pub max_payload_size: usize,
     /// Seconds after which a connection is closed that sends no request, does not finish the head
@@ -52,6 +56,7 @@ impl Default for HttpConfig {
             tls_port: 8443,
             tls_certificate: None,
             tls_key: None,
+            authentication_required: true,
             max_payload_size: 2048,
             idle_timeout: 75,
             realm: "Hono".to_owned(),

@@ -1,8 +1,9 @@
-//! The HTTP/1.1 device adapter: one upload or command response per request, answered when its outcome
+//! The HTTP device adapter, HTTP/1.1 and with TLS also HTTP/2: one upload or command response per request, answered when its outcome
 //! is known, with a command if the device waits for one.
 //!
 //! * [`Adapter`] binds ([`Adapter::build`]) as [`HttpConfig`] says and serves ([`Adapter::run`]).
-//! * `listener` drives one connection with hyper: deadlines, stop, polite close.
+//! * `listener` drives one connection with hyper: deadlines, stop, polite close; `http2` drives one that
+//!   speaks HTTP/2, and `peer` is the socket that both see.
 //! * `request` takes one exchange through its checks, in the contract's order, to a
 //!   [`Received`](weir_core::Received) and on to its [`Outcome`](weir_core::Outcome). It leans on
 //!   `address` (path → endpoint and target), `credentials` (`Authorization` → credentials), `body`
@@ -10,6 +11,8 @@
 //! * `command` writes a command into an answer, and reads what a device responds to one; `handover`
 //!   knows when a command counts as accepted.
 //! * `outcome` is the table from outcome to status, headers and body.
+//! * `websocket` lets a connection leave HTTP for MQTT, of which it knows the name. The composition
+//!   says who goes on with it ([`WebSockets`]).
 //!
 //! Paths are taken raw: `/telemetry//4711` names a device and no tenant, so no router that
 //! normalises paths may stand before `address`.
@@ -26,9 +29,14 @@ mod config;
 mod cors;
 mod credentials;
 mod handover;
+mod http2;
 mod listener;
+#[cfg(test)]
+mod mutation;
 mod outcome;
+mod peer;
 mod request;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +47,7 @@ use weir_core::{ConnectionBudget, Pipeline};
 use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
 
 pub use config::HttpConfig;
+pub use websocket::{WebSocket, WebSockets};
 
 use request::Front;
 
@@ -46,7 +55,7 @@ use request::Front;
 #[derive(Debug)]
 pub struct Adapter {
     listener: Listener,
-    front: Arc<Front>,
+    front: Front,
 }
 
 impl Adapter {
@@ -66,13 +75,20 @@ impl Adapter {
             allow_insecure: config.allow_insecure,
             tls: tls.map(|tls| TlsPort {
                 port: config.tls_port,
-                tls,
+                tls: tls.offering(listener::PROTOCOLS),
                 clients: ClientCertificates::Requested,
             }),
         })
         .await?;
-        let front = Arc::new(Front::new(&config, pipeline));
+        let front = Front::new(&config, pipeline);
         Ok(Self { listener, front })
+    }
+
+    /// Lets clients ask for MQTT over WebSockets at `/mqtt`. Without this nothing is found there.
+    #[must_use]
+    pub fn with_websockets(mut self, websockets: WebSockets) -> Self {
+        self.front.websockets = Some(websockets);
+        self
     }
 
     /// The address it listens on, with the real port; the plain one's if that is open.
@@ -83,6 +99,7 @@ impl Adapter {
     /// Serves until `stop` is cancelled, then finishes what is in flight, for at most `drain`.
     pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
         let Self { listener, front } = self;
+        let front = Arc::new(front);
         let serve = move |connection| listener::serve(connection, front.clone());
         listener.serve(budget, stop, drain, serve).await;
     }

@@ -83,14 +83,17 @@ impl Answer {
                 (Code::FORBIDDEN, text.into())
             }
             Reason::AdapterDisabled
+            | Reason::ConnectionDurationExceeded
             | Reason::DeviceLimitReached
             | Reason::GatewayNotAuthorised
             | Reason::GatewayUnknown
             | Reason::Rejected(RejectCondition::UnauthorizedAccess, _)
+            | Reason::TenantConnectionsExceeded
             | Reason::TenantDisabled => (Code::FORBIDDEN, told().into()),
             Reason::DeviceUnknown | Reason::TenantUnknown | Reason::UndeliverableHere => {
                 (Code::NOT_FOUND, told().into())
             }
+            Reason::DataVolumeExceeded => (Code::TOO_MANY_REQUESTS, told().into()),
             Reason::PayloadTooLarge => (Code::PAYLOAD_TOO_LARGE, NO_TEXT.into()),
             Reason::Modified
             | Reason::NoConsumer
@@ -140,6 +143,11 @@ impl Answer {
         Self::error(StatusCode::EXPECTATION_FAILED, NO_TEXT)
     }
 
+    /// The body comes in a transfer coding that is not known (RFC 9112 §6.1).
+    pub(crate) fn unknown_coding() -> Self {
+        Self::error(StatusCode::NOT_IMPLEMENTED, "unknown transfer coding")
+    }
+
     /// The body did not arrive in time (RFC 9110 §15.5.9).
     pub(crate) fn request_timeout() -> Self {
         let answer = Self::error(StatusCode::REQUEST_TIMEOUT, "request body is incomplete");
@@ -161,7 +169,16 @@ impl Answer {
         }
     }
 
-    fn error(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+    /// The same answer, whatever becomes of the connection.
+    pub(crate) fn staying(self) -> Self {
+        Self {
+            closes: false,
+            ..self
+        }
+    }
+
+    /// An answer that no reason of the pipeline leads to.
+    pub(crate) fn error(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self {
             content: Content::Error(text.into()),
             ..Self::empty(status)

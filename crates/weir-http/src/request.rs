@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use http::header::{CONTENT_TYPE, EXPECT, HeaderName};
+use http::header::{CONTENT_TYPE, EXPECT, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
@@ -23,8 +23,9 @@ use crate::address::Address;
 use crate::body::{Payload, PayloadError};
 use crate::config::HttpConfig;
 use crate::credentials::Authorization;
-use crate::handover::{AnswerBody, Unconfirmed};
+use crate::handover::{AnswerBody, Framing, Unconfirmed};
 use crate::outcome::{Answer, Phase};
+use crate::websocket::{Upgrade, WebSockets};
 use crate::{command, cors};
 
 const QOS_LEVEL: HeaderName = HeaderName::from_static("qos-level");
@@ -39,6 +40,8 @@ const TTL: &str = "hono-ttl";
 pub(crate) struct Front {
     pipeline: Pipeline,
     max_payload_size: usize,
+    /// Whether devices have to say who they are.
+    is_authenticating: bool,
     /// How long a peer may keep a connection waiting.
     pub(crate) patience: Duration,
     /// Seconds that a device may wait for a command: the answer comes before somebody with the same
@@ -46,16 +49,20 @@ pub(crate) struct Front {
     longest_wait: i32,
     /// The values of `WWW-Authenticate`, one for each mechanism.
     challenges: [HeaderValue; 2],
-    allowed_origin: HeaderValue,
+    pub(crate) allowed_origin: HeaderValue,
+    /// Who goes on with WebSockets; without anybody there are none.
+    pub(crate) websockets: Option<WebSockets>,
 }
 
 /// What an exchange has to know of its connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) tls: Option<TlsPeer>,
+    pub(crate) framing: Framing,
     /// Cancelled when nothing is to be waited for any longer.
     pub(crate) stop: CancellationToken,
     pub(crate) unconfirmed: Unconfirmed,
+    pub(crate) upgrade: Upgrade,
 }
 
 /// What became of a request that was taken through its checks.
@@ -70,10 +77,12 @@ impl Front {
         Self {
             pipeline,
             max_payload_size: config.max_payload_size,
+            is_authenticating: config.authentication_required,
             patience: Duration::from_secs(patience),
             longest_wait: i32::try_from(patience.saturating_mul(80) / 100).unwrap_or(i32::MAX),
             challenges: [challenge("Bearer"), challenge("Basic")],
             allowed_origin: printable(&config.cors_allowed_origin),
+            websockets: None,
         }
     }
 
@@ -83,10 +92,13 @@ impl Front {
         request: Request<Incoming>,
         link: &Link,
     ) -> Response<AnswerBody> {
+        if self.takes_websocket(request.uri().path()) {
+            return self.shake_hands(request, link).await;
+        }
         let arrived = Instant::now();
         let (head, incoming) = request.into_parts();
         let mut payload = Payload::new(incoming);
-        let address = match Address::parse(head.uri.path()) {
+        let address = match Address::parse(head.uri.path(), self.is_authenticating) {
             Ok(address) => address,
             Err(reason) => {
                 return self
@@ -111,7 +123,7 @@ impl Front {
         let headers = response.headers_mut();
         cors::share(&head.headers, &address, headers, &self.allowed_origin);
         if let Some(delivery) = command {
-            command::carry(delivery, &link.unconfirmed, &mut response);
+            command::carry(delivery, link, &mut response);
         }
         response
     }
@@ -133,11 +145,9 @@ impl Front {
         payload: &mut Payload,
         (arrived, link): (Instant, &Link),
     ) -> Result<Taken, Answer> {
-        let target = &address.target;
-        let session = self.authenticate(&head.headers, target, link.tls.as_ref());
-        let session = session.await?;
-        check_target(&session, head, address)?;
+        let session = self.sender(head, address, link).await?;
         check_expectation(&head.headers)?;
+        check_coding(&head.headers)?;
         let payload = self.payload(&session, payload).await?;
         let received = self.receive(head, address, payload, arrived);
         let received = received.map_err(|reason| refuse(&session, reason))?;
@@ -181,8 +191,37 @@ impl Front {
             ttd: ttd.map(|seconds| seconds.min(self.longest_wait)),
             origin_address: origin_address(head),
             retain: false,
+            properties: Vec::new(),
             trace: trace(&head.headers),
             arrived,
+        })
+    }
+
+    /// Who sends, and that the address is one that it may send to.
+    async fn sender(
+        &self,
+        head: &Parts,
+        address: &Address,
+        link: &Link,
+    ) -> Result<Arc<Session>, Answer> {
+        let Address { target, .. } = address;
+        if self.is_authenticating {
+            let session = self.authenticate(&head.headers, target, link.tls.as_ref());
+            let session = session.await?;
+            check_target(&session, head, address)?;
+            return Ok(session);
+        }
+        let named = match check_named(address) {
+            Ok(()) if target.tenant.is_none() => Err(missing("request URI must contain tenant ID")),
+            named => named,
+        };
+        let session = match named {
+            Ok(()) => self.pipeline.anonymous(Protocol::Http, target).await,
+            Err(reason) => Err(reason),
+        };
+        session.map_err(|reason| {
+            let outcome = self.pipeline.refuse(Protocol::Http, None, reason);
+            Answer::new(&outcome, Phase::Upload)
         })
     }
 
@@ -236,7 +275,7 @@ impl Front {
         Answer::new(&outcome, Phase::Authentication)
     }
 
-    async fn write(
+    pub(crate) async fn write(
         &self,
         answer: Answer,
         head: &Parts,
@@ -246,10 +285,14 @@ impl Front {
         if !head.headers.contains_key(EXPECT) {
             payload.discard(self.max_payload_size).await;
         }
-        // What is left of the body stands before the next request.
-        let answer = if payload.is_complete() {
+        let answer = if head.version == Version::HTTP_2 {
+            // What is left of the body stands in nobody's way, and no header speaks of connections
+            // (RFC 9113 §8.2.2).
+            answer.staying()
+        } else if payload.is_complete() {
             answer
         } else {
+            // What is left of the body stands before the next request.
             answer.closing()
         };
         // A script shows its own login form instead of the browser's.
@@ -284,7 +327,7 @@ fn refuse(session: &Session, reason: Reason) -> Answer {
 }
 
 /// Logs a refusal that only HTTP knows.
-fn log(answer: Answer) -> Answer {
+pub(crate) fn log(answer: Answer) -> Answer {
     let protocol = Protocol::Http.type_name();
     let status = answer.status.as_u16();
     tracing::info!(protocol, status, "request refused");
@@ -296,22 +339,30 @@ fn check_target(session: &Session, head: &Parts, address: &Address) -> Result<()
     if head.method == Method::POST {
         return Ok(());
     }
-    let Target { tenant, device } = &address.target;
-    let is_response = address.endpoint == Endpoint::CommandResponse;
-    let is_short = is_response && (address.is_own || address.request_id.is_none());
-    if is_short || device.is_none() {
-        let text = match is_short {
-            true => "request URI must contain tenant, device and request ID",
-            false => "request URI must contain device ID",
-        };
-        let reason = Reason::BadRequest(Rule::Address, text.into());
-        return Err(refuse(session, reason));
-    }
+    check_named(address).map_err(|reason| refuse(session, reason))?;
     let own = session.principal().tenant.as_str();
-    match tenant {
+    match &address.target.tenant {
         Some(tenant) if **tenant != *own => Err(refuse(session, Reason::ForeignTenant)),
         _ => Ok(()),
     }
+}
+
+/// That the address names a device; of a response, that it is long enough to do so.
+fn check_named(address: &Address) -> Result<(), Reason> {
+    let is_response = address.endpoint == Endpoint::CommandResponse;
+    if is_response && (address.is_own || address.request_id.is_none()) {
+        return Err(missing(
+            "request URI must contain tenant, device and request ID",
+        ));
+    }
+    match address.target.device {
+        Some(_) => Ok(()),
+        None => Err(missing("request URI must contain device ID")),
+    }
+}
+
+fn missing(text: &'static str) -> Reason {
+    Reason::BadRequest(Rule::Address, text.into())
 }
 
 /// hyper meets the one expectation there is (RFC 9110 §10.1.1) when the body is first read.
@@ -321,6 +372,17 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Answer> {
         Ok(())
     } else {
         Err(log(Answer::expectation_failed()))
+    }
+}
+
+/// hyper takes the framing off, and makes sure that it is the last coding. What else was done to the body
+/// would be passed on as if it were the message (RFC 9112 §6.1).
+fn check_coding(headers: &HeaderMap) -> Result<(), Answer> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if headers.get_all(TRANSFER_ENCODING).iter().all(known) {
+        Ok(())
+    } else {
+        Err(log(Answer::unknown_coding()))
     }
 }
 
@@ -368,7 +430,10 @@ pub(crate) fn number<N: std::str::FromStr>(head: &Parts, name: &'static str) -> 
 /// The request's URI as it was sent.
 fn origin_address(head: &Parts) -> ByteString {
     match head.uri.path_and_query() {
-        Some(path) if head.uri.authority().is_none() => path.as_str().into(),
+        // HTTP/2 tells the authority apart from the path (RFC 9113 §8.3.1).
+        Some(path) if head.uri.authority().is_none() || head.version == Version::HTTP_2 => {
+            path.as_str().into()
+        }
         // The absolute form (RFC 9112 §3.2.2).
         _ => head.uri.to_string().into(),
     }

@@ -11,7 +11,8 @@
 //!   [`TlsPeer`] is what a client said of itself in the handshake. Its certificate is proven to be
 //!   in the client's hands and, unless the port's files name authorities, nothing else: who issued it
 //!   is for the protocol's adapter to judge.
-//! * [`Stream`] is a connection's byte stream, plain or not.
+//! * [`Stream`] is a connection's byte stream, plain or not. Which [protocol](Stream::protocol) a client
+//!   chose of those that a TLS port [offers](Tls::offering), it knows too.
 //!
 //! It knows no protocol, trusts no certificate authority that it was not told of, and installs nothing process-wide.
 

@@ -27,6 +27,14 @@ impl Stream {
             Self::Tls(tls) => tls.get_ref().0,
         }
     }
+
+    /// The protocol that was agreed on in the TLS handshake, if any was (RFC 7301).
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

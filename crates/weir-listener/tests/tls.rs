@@ -39,6 +39,44 @@ async fn bytes_go_both_ways_with_either_version() {
 }
 
 #[tokio::test]
+async fn a_port_agrees_on_a_protocol_only_if_it_offers_some() {
+    /// What is offered and asked for, and what is agreed on, if the client is not turned away.
+    type Case<'a> = (&'static [&'static [u8]], &'a [&'a str], Option<&'a str>);
+    let server = Certificate::new("localhost");
+    let clients = ClientCertificates::NotRequested;
+    let web: &[&[u8]] = &[b"h2", b"http/1.1"];
+    let cases: [Case<'_>; 7] = [
+        (web, &["h2", "http/1.1"], Some("h2")),
+        // The port's preference counts.
+        (web, &["http/1.1", "h2"], Some("h2")),
+        (web, &["http/1.1"], Some("http/1.1")),
+        (web, &[], Some("")),
+        (web, &["mqtt"], None),
+        (&[], &["h2", "http/1.1"], Some("")),
+        (&[], &[], Some("")),
+    ];
+    for (offered, asked, agreed) in cases {
+        let served = Served::offering(offered, 10, &server, clients).await;
+        for version in VERSIONS {
+            let client = Client::of(&server).version(version).speaking(asked);
+            let connected = client.connect(served.address).await;
+            let Some(agreed) = agreed else {
+                let error = connected.unwrap_err().to_string();
+                assert!(error.contains("NoApplicationProtocol"), "{error}");
+                continue;
+            };
+            let mut stream = connected.unwrap();
+            let told = stream.get_ref().1.alpn_protocol().unwrap_or_default();
+            assert_eq!(told, agreed.as_bytes(), "{asked:?}");
+            // Both sides know.
+            let mut heard = vec![0; agreed.len()];
+            stream.read_exact(&mut heard).await.unwrap();
+            assert_eq!(heard, agreed.as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
 async fn tls_1_1_and_plain_text_are_refused() {
     let server = Certificate::new("localhost");
     let served = Served::start(&server, ClientCertificates::NotRequested).await;

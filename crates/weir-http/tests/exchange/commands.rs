@@ -428,6 +428,7 @@ async fn with_tls_a_command_is_accepted_as_without() {
     let gateway = Gateway::start_with_tls().await;
     let client = reqwest::Client::builder()
         .tls_danger_accept_invalid_certs(true)
+        .http1_only()
         .timeout(Duration::from_secs(20));
     let client = client.build().unwrap();
     let upload = client

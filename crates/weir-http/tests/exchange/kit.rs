@@ -7,19 +7,25 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
+use rcgen::{CertifiedKey, KeyPair};
 use reqwest::{Client, Method, RequestBuilder};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use weir_core::{
     Assertion, AssertionError, AuthId, Cached, Completion, ConnectionBudget, CredentialType,
     Credentials, Delivery, Device, DeviceId, Disposition, Downstream, Endpoint, LookupError,
-    NewDevice, Northbound, Outlet, PasswordSecret, PasswordVerifier, Pipeline, PipelineOptions, ProvisionError, Qos,
-    RegisteredTenant, Registry, Secrets, Tenant, TenantId,
+    NewDevice, Northbound, Outlet, PasswordSecret, PasswordVerifier, Pipeline, PipelineOptions,
+    ProvisionError, Qos, RegisteredTenant, Registry, Secrets, Tenant, TenantId,
 };
-use weir_http::{Adapter, HttpConfig};
+use weir_http::{Adapter, HttpConfig, WebSockets};
 use weir_listener::{Tls, TlsFiles};
 use weir_metrics::Metrics;
 
@@ -32,6 +38,8 @@ pub(crate) struct Gateway {
     pub(crate) northbound: Arc<Consumer>,
     pub(crate) budget: ConnectionBudget,
     pub(crate) pipeline: Pipeline,
+    /// What it shows who connects with TLS.
+    certificate: Option<CertificateDer<'static>>,
     metrics: Metrics,
     stop: CancellationToken,
     served: JoinHandle<()>,
@@ -43,11 +51,24 @@ impl Gateway {
     }
 
     pub(crate) async fn start_with(config: HttpConfig, connections: usize) -> Self {
-        Self::build(config, None, connections).await
+        Self::build(config, None, connections, None).await
+    }
+
+    /// With somebody who goes on with WebSockets.
+    pub(crate) async fn start_with_websockets(
+        config: HttpConfig,
+        connections: usize,
+        websockets: WebSockets,
+    ) -> Self {
+        Self::build(config, None, connections, Some(websockets)).await
     }
 
     /// With TLS alone, under a certificate that nobody vouches for.
     pub(crate) async fn start_with_tls() -> Self {
+        Self::start_secured(HttpConfig::default(), None).await
+    }
+
+    pub(crate) async fn start_secured(config: HttpConfig, websockets: Option<WebSockets>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let files = TlsFiles {
@@ -60,12 +81,20 @@ impl Gateway {
         let config = HttpConfig {
             plain: false,
             tls_port: 0,
-            ..HttpConfig::default()
+            ..config
         };
-        Self::build(config, Some(Tls::load(files).unwrap()), 10).await
+        let tls = Tls::load(files).unwrap();
+        let mut gateway = Self::build(config, Some(tls), 10, websockets).await;
+        gateway.certificate = Some(made.cert.into());
+        gateway
     }
 
-    async fn build(config: HttpConfig, tls: Option<Tls>, connections: usize) -> Self {
+    async fn build(
+        config: HttpConfig,
+        tls: Option<Tls>,
+        connections: usize,
+        websockets: Option<WebSockets>,
+    ) -> Self {
         let registry = Arc::new(Registered::new());
         let northbound = Arc::new(Consumer::default());
         let metrics = Metrics::new("test", Instant::now());
@@ -78,7 +107,10 @@ impl Gateway {
         );
         let config = HttpConfig { port: 0, ..config };
         let adapter = Adapter::build(config, tls, pipeline.clone());
-        let adapter = adapter.await.unwrap();
+        let mut adapter = adapter.await.unwrap();
+        if let Some(websockets) = websockets {
+            adapter = adapter.with_websockets(websockets);
+        }
         let address = adapter.local_addr();
         let budget = ConnectionBudget::new(connections);
         let stop = CancellationToken::new();
@@ -89,6 +121,7 @@ impl Gateway {
             northbound,
             budget,
             pipeline,
+            certificate: None,
             metrics,
             stop,
             served,
@@ -121,6 +154,41 @@ impl Gateway {
 
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Connects with TLS as a client that asks for one of these protocols.
+    pub(crate) async fn connect_tls(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
+        self.connect_as(protocols, None).await
+    }
+
+    /// The same, with a certificate of the client's.
+    pub(crate) async fn connect_as(
+        &self,
+        protocols: &[&str],
+        identity: Option<&CertifiedKey<KeyPair>>,
+    ) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone().unwrap()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            Some(identity) => {
+                let key = PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
+                let chain = vec![identity.cert.der().clone()];
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().into())
+            .collect();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, self.connect().await).await.unwrap()
     }
 
     /// The value of the series with this name and these labels; 0 if there is none.
@@ -166,14 +234,14 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
     .await;
 }
 
-pub(crate) async fn read_to_end(mut stream: TcpStream) -> String {
+pub(crate) async fn read_to_end(mut stream: impl AsyncRead + Unpin) -> String {
     let mut answer = Vec::new();
     within(stream.read_to_end(&mut answer)).await.unwrap();
     String::from_utf8(answer).unwrap()
 }
 
 /// Reads one answer's head and its body of the length that the head tells.
-pub(crate) async fn read_answer(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = String::new();
     while !answer.ends_with("\r\n\r\n") {
         answer.push(within(stream.read_u8()).await.unwrap().into());

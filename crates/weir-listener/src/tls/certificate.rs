@@ -78,7 +78,11 @@ pub enum TlsError {
 
 /// A certificate with its key, ready for handshakes. Clones share it, also when it is read anew.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub struct Tls {
+    shared: Arc<Shared>,
+    /// The protocols to choose from, the preferred one first.
+    protocols: &'static [&'static [u8]],
+}
 
 struct Shared {
     files: TlsFiles,
@@ -109,10 +113,22 @@ impl Tls {
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let current = Current::new(&files, Pem::read(&files)?)?;
         warn_if_readable(&files.key);
-        Ok(Self(Arc::new(Shared {
-            files,
-            current: ArcSwap::from_pointee(current),
-        })))
+        Ok(Self {
+            shared: Arc::new(Shared {
+                files,
+                current: ArcSwap::from_pointee(current),
+            }),
+            protocols: &[],
+        })
+    }
+
+    /// The same certificate for a port that speaks several protocols, by their names in TLS (RFC 7301
+    /// §6), the preferred one first. A client that asks for others only is turned away, and with one
+    /// that asks for none, none is agreed on. Ports that this is not called for agree on none, whatever
+    /// is asked for.
+    #[must_use]
+    pub fn offering(self, protocols: &'static [&'static [u8]]) -> Self {
+        Self { protocols, ..self }
     }
 
     /// Looks at the files in this interval until `stop` is cancelled. When they have changed, new
@@ -127,10 +143,10 @@ impl Tls {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let shared = self.0.clone();
+            let shared = self.shared.clone();
             // Files may be on a slow disk, and keys take a while to be checked.
             let looked = tokio::task::spawn_blocking(move || shared.look()).await;
-            let path = self.0.files.certificate.display();
+            let path = self.shared.files.certificate.display();
             match looked {
                 Ok(Ok(false)) => mistake = Mistake::default(),
                 Ok(Ok(true)) => {
@@ -150,18 +166,32 @@ impl Tls {
 
     /// What a handshake that begins now goes by.
     pub(super) fn server_config(&self, clients: ClientCertificates) -> Arc<ServerConfig> {
-        let current = self.0.current.load();
-        match clients {
-            ClientCertificates::Requested => current.requesting.clone(),
-            ClientCertificates::Trusted => current.trusting.clone(),
-            ClientCertificates::NotRequested => current.not_requesting.clone(),
+        let current = self.shared.current.load();
+        let config = match clients {
+            ClientCertificates::Requested => &current.requesting,
+            ClientCertificates::Trusted => &current.trusting,
+            ClientCertificates::NotRequested => &current.not_requesting,
+        };
+        if self.protocols.is_empty() {
+            return config.clone();
         }
+        // A copy of pointers, which is nothing beside the handshake; ports share one certificate.
+        let mut config = ServerConfig::clone(config);
+        config.alpn_protocols = self.protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tls").field(&self.0.files).finish()
+        let protocols = self.protocols.iter().map(|name| name.escape_ascii());
+        f.debug_struct("Tls")
+            .field("files", &self.shared.files)
+            .field(
+                "protocols",
+                &protocols.map(|name| name.to_string()).collect::<Vec<_>>(),
+            )
+            .finish()
     }
 }
 
@@ -341,19 +371,19 @@ mod tests {
         let tls = Tls::load(files.clone()).unwrap();
         let config = || tls.server_config(ClientCertificates::Requested);
         let first = config();
-        assert!(!tls.0.look().unwrap(), "nothing has changed");
+        assert!(!tls.shared.look().unwrap(), "nothing has changed");
 
         std::fs::write(&files.key, "not a key").unwrap();
-        assert!(matches!(tls.0.look(), Err(TlsError::Key { .. })));
+        assert!(matches!(tls.shared.look(), Err(TlsError::Key { .. })));
         std::fs::remove_file(&files.key).unwrap();
-        assert!(matches!(tls.0.look(), Err(TlsError::Read { .. })));
+        assert!(matches!(tls.shared.look(), Err(TlsError::Read { .. })));
         let huge = vec![b' '; usize::try_from(LARGEST_FILE).unwrap() + 1];
         std::fs::write(&files.key, huge).unwrap();
-        assert!(matches!(tls.0.look(), Err(TlsError::Read { .. })));
+        assert!(matches!(tls.shared.look(), Err(TlsError::Read { .. })));
         assert!(Arc::ptr_eq(&first, &config()));
 
         write(&files, "second");
-        assert!(tls.0.look().unwrap());
+        assert!(tls.shared.look().unwrap());
         assert!(!Arc::ptr_eq(&first, &config()));
     }
 
@@ -393,13 +423,16 @@ mod tests {
         let first = config(&tls, trusted);
         assert!(!Arc::ptr_eq(&first, &config(&tls, none)));
         std::fs::write(&authority, "").unwrap();
-        assert!(matches!(tls.0.look(), Err(TlsError::Certificate { .. })));
+        assert!(matches!(
+            tls.shared.look(),
+            Err(TlsError::Certificate { .. })
+        ));
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         std::fs::write(&authority, broken).unwrap();
-        assert!(matches!(tls.0.look(), Err(TlsError::Authority { .. })));
+        assert!(matches!(tls.shared.look(), Err(TlsError::Authority { .. })));
         assert!(Arc::ptr_eq(&first, &config(&tls, trusted)));
         std::fs::write(&authority, pem("second")).unwrap();
-        assert!(tls.0.look().unwrap());
+        assert!(tls.shared.look().unwrap());
         assert!(!Arc::ptr_eq(&first, &config(&tls, trusted)));
     }
 

@@ -17,7 +17,7 @@ pub(crate) use handshake::Acceptor;
 pub struct TlsPort {
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// The certificate and its key.
+    /// The certificate and its key, and the protocols that the port [offers](Tls::offering).
     pub tls: Tls,
     /// Whether clients are asked for a certificate.
     pub clients: ClientCertificates,

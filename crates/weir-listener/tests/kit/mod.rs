@@ -133,12 +133,22 @@ impl Served {
         certificate: &Certificate,
         clients: ClientCertificates,
     ) -> Self {
+        Self::offering(&[], connections, certificate, clients).await
+    }
+
+    /// The same, with protocols to choose from.
+    pub(crate) async fn offering(
+        protocols: &'static [&'static [u8]],
+        connections: usize,
+        certificate: &Certificate,
+        clients: ClientCertificates,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificate.write(folder.path());
         let tls = Tls::load(files(folder.path())).unwrap();
         let port = TlsPort {
             port: 0,
-            tls: tls.clone(),
+            tls: tls.clone().offering(protocols),
             clients,
         };
         let bind = Bind {
@@ -178,6 +188,11 @@ async fn echo(mut connection: Connection, says: mpsc::UnboundedSender<TlsPeer>) 
     assert!(connection.permit.is_some());
     // Tests that do not ask have dropped the other end.
     let _ = says.send(connection.tls.take().unwrap());
+    let agreed = connection.stream.protocol().unwrap_or_default().to_vec();
+    let agreed = connection.stream.write_all(&agreed).await;
+    if agreed.is_err() || connection.stream.flush().await.is_err() {
+        return;
+    }
     let mut buffer = [0; 64];
     while let Ok(read @ 1..) = connection.stream.read(&mut buffer).await {
         if connection.stream.write_all(&buffer[..read]).await.is_err() {
@@ -193,6 +208,7 @@ pub(crate) struct Client {
     versions: Vec<&'static SupportedProtocolVersion>,
     name: String,
     identity: Option<Arc<CertifiedKey>>,
+    protocols: Vec<Vec<u8>>,
 }
 
 /// A client that remembers its sessions.
@@ -211,7 +227,17 @@ impl Client {
             versions: rustls::ALL_VERSIONS.to_vec(),
             name: "localhost".to_owned(),
             identity: None,
+            protocols: Vec::new(),
         }
+    }
+
+    /// Asks for one of these protocols.
+    pub(crate) fn speaking(mut self, protocols: &[&str]) -> Self {
+        self.protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().into())
+            .collect();
+        self
     }
 
     pub(crate) fn version(mut self, version: &'static SupportedProtocolVersion) -> Self {
@@ -239,11 +265,13 @@ impl Client {
     }
 
     pub(crate) fn build(self) -> Built {
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions)
             .unwrap()
             .with_root_certificates(self.roots)
             .with_client_cert_resolver(Arc::new(Identity(self.identity)));
+        config.alpn_protocols = self.protocols;
         Built {
             connector: TlsConnector::from(Arc::new(config)),
             name: self.name,
