@@ -42,31 +42,66 @@ impl Address {
     ///
     /// Where only the address is wrong, the bag still says what the device wants to happen.
     pub(crate) fn parse(topic: &ByteString) -> Result<Self, Malformed> {
-        let (path, bag) = match cut(topic) {
-            (path, None) => (path, PropertyBag::default()),
-            (path, Some(query)) => (path, PropertyBag::parse(topic, query)?),
+        let bag = match cut(topic) {
+            (_, None) => PropertyBag::default(),
+            (_, Some(query)) => PropertyBag::parse(topic, query)?,
         };
-        let mut segments = path.split('/');
-        let endpoint = match segments.next() {
-            None | Some("") => Err(NoEndpoint::Missing),
-            Some("telemetry" | "t") => Ok(Endpoint::Telemetry),
-            Some("event" | "e") => Ok(Endpoint::Event),
-            Some("command" | "c") => Ok(Endpoint::CommandResponse),
-            Some(_) => Err(NoEndpoint::Unknown),
-        };
-        let mut segment = || {
-            let text = segments.next().filter(|text| !text.is_empty());
-            text.map(|text| topic.slice_ref(text))
-        };
-        let target = Target {
-            tenant: segment(),
-            device: segment(),
+        let Path { endpoint, target } = path(topic);
+        let endpoint = match endpoint {
+            "" => Err(NoEndpoint::Missing),
+            "telemetry" | "t" => Ok(Endpoint::Telemetry),
+            "event" | "e" => Ok(Endpoint::Event),
+            "command" | "c" => Ok(Endpoint::CommandResponse),
+            _ => Err(NoEndpoint::Unknown),
         };
         Ok(Self {
             endpoint,
             target,
             bag,
         })
+    }
+}
+
+/// The part of a topic before the property bag, whatever it means.
+pub(crate) struct Path<'a> {
+    /// As it is spelt; empty if there is none.
+    pub(crate) endpoint: &'a str,
+    pub(crate) target: Target,
+}
+
+/// Reads as much of a topic as needs no property bag.
+pub(crate) fn path(topic: &ByteString) -> Path<'_> {
+    let (path, _) = cut(topic);
+    let mut segments = path.split('/');
+    let endpoint = segments.next().unwrap_or_default();
+    let mut segment = || {
+        let text = segments.next().filter(|text| !text.is_empty());
+        text.map(|text| topic.slice_ref(text))
+    };
+    let target = Target {
+        tenant: segment(),
+        device: segment(),
+    };
+    Path { endpoint, target }
+}
+
+/// The id that a message is to have in what is told of it, if its property bag can be read and has
+/// one.
+pub(crate) fn correlation_id(topic: &ByteString) -> Option<ByteString> {
+    let (_, query) = cut(topic);
+    let bag = PropertyBag::parse(topic, query?).ok()?;
+    bag.correlation_id
+}
+
+/// A topic for as long as its message has no outcome. Those that most messages have are no part of
+/// what was read from the connection, which can then be given back before.
+pub(crate) fn kept(topic: &ByteString) -> ByteString {
+    match &**topic {
+        "telemetry" => ByteString::from_static("telemetry"),
+        "t" => ByteString::from_static("t"),
+        "event" => ByteString::from_static("event"),
+        "e" => ByteString::from_static("e"),
+        _ => topic.clone(),
     }
 }
 
@@ -78,14 +113,16 @@ fn cut(topic: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Reads which command a response answers, and how. The error is what the device is told.
-pub(crate) fn response(topic: &str) -> Result<ResponseHead, &'static str> {
+/// Reads which command a response answers, and how. A status that is `said` beside the topic takes the
+/// place of the one in it. The error is what the device is told.
+pub(crate) fn response(topic: &str, said: Option<&str>) -> Result<ResponseHead, &'static str> {
     let (path, _) = cut(topic);
     let mut segments = path.trim_end_matches('/').split('/').skip(4);
     let (Some(request_id), Some(status)) = (segments.next(), segments.next()) else {
         return Err("command response topic has too few segments");
     };
     // Any number is a number: whether it is a status is another question.
+    let status = said.unwrap_or(status);
     let status: i32 = status.parse().map_err(|_| "invalid status code")?;
     let status = u16::try_from(status).ok().filter(|&s| is_valid_status(s));
     match (RequestId::parse(request_id), status) {

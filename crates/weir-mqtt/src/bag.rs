@@ -8,7 +8,8 @@ use crate::address::Malformed;
 /// What is to happen to the connection if the message is refused (device contract §3.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OnError {
-    /// The same as `Disconnect`, as long as the device has no subscription for errors.
+    /// The same as `Ignore` if the device has subscribed to the message's errors, else as
+    /// `Disconnect`.
     #[default]
     Default,
     /// Close it.
@@ -23,6 +24,8 @@ pub(crate) enum OnError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PropertyBag {
     pub(crate) content_type: Option<ByteString>,
+    /// What the message is called in errors; not empty.
+    pub(crate) correlation_id: Option<ByteString>,
     /// Seconds.
     pub(crate) ttl: Option<u64>,
     pub(crate) on_error: OnError,
@@ -44,6 +47,7 @@ impl PropertyBag {
             let value = decode(topic, value)?;
             let slot = match () {
                 () if name.eq_ignore_ascii_case("content-type") => &mut bag.content_type,
+                () if name.eq_ignore_ascii_case("correlation-id") => &mut bag.correlation_id,
                 () if name.eq_ignore_ascii_case("on-error") => &mut on_error,
                 () if name.eq_ignore_ascii_case("traceparent") => &mut traceparent,
                 () if name.eq_ignore_ascii_case("tracestate") => &mut tracestate,
@@ -55,6 +59,7 @@ impl PropertyBag {
             };
             slot.get_or_insert(value);
         }
+        bag.correlation_id = bag.correlation_id.filter(|id| !id.is_empty());
         bag.on_error = on_error.as_deref().map(mode).unwrap_or_default();
         bag.trace = trace(traceparent.as_deref(), tracestate);
         Ok(bag)

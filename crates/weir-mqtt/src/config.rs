@@ -48,6 +48,11 @@ pub struct MqttConfig {
     /// When there are as many, nothing more is read from the connection. MQTT 5 clients are told
     /// it as Receive Maximum. Default: 64.
     pub max_in_flight: NonZeroU16,
+    /// The longest keep-alive of MQTT 5 clients, in seconds, 0 to 65535; 0 is none. A client that asks
+    /// for a longer one, or for none, is told this one as Server Keep Alive, and is closed when it has
+    /// been silent for one and a half times as long. Clients of MQTT 3.1.1 cannot be told, and keep
+    /// theirs. Default: 0.
+    pub max_keep_alive: u16,
     /// Milliseconds in which a command has to be with its device, waiting included, and with QoS 1
     /// acknowledged; 1 to 7000, anything else counts as the nearest of the two. After that the
     /// application is told to send it again. Default: 1000.
@@ -68,6 +73,7 @@ impl Default for MqttConfig {
             max_payload_size: 2048,
             connect_timeout: 30,
             max_in_flight: NonZeroU16::MIN.saturating_add(63),
+            max_keep_alive: 0,
             command_timeout: 1000,
         }
     }
@@ -88,6 +94,13 @@ impl MqttConfig {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout.clamp(1, 600))
+    }
+
+    /// Seconds that a client which can be told has to take in place of the keep-alive it asked for.
+    pub(crate) fn keep_alive_instead_of(&self, asked: u16) -> Option<u16> {
+        let most = self.max_keep_alive;
+        // Asking for 0 is asking for none.
+        (most > 0 && (asked == 0 || asked > most)).then_some(most)
     }
 
     /// Milliseconds. Shorter than what core grants a command on its whole way.
@@ -116,6 +129,29 @@ mod tests {
     fn unknown_keys_and_no_place_at_all_are_refused() {
         assert!(toml::from_str::<MqttConfig>("max_payload = 1").is_err());
         assert!(toml::from_str::<MqttConfig>("max_in_flight = 0").is_err());
+    }
+
+    #[test]
+    fn only_a_keep_alive_that_is_longer_or_none_is_replaced() {
+        let instead = |most, asked| {
+            let config = MqttConfig {
+                max_keep_alive: most,
+                ..MqttConfig::default()
+            };
+            config.keep_alive_instead_of(asked)
+        };
+        let rows = [
+            (0, 0, None),
+            (0, u16::MAX, None),
+            (60, 0, Some(60)),
+            (60, 1, None),
+            (60, 60, None),
+            (60, 61, Some(60)),
+            (u16::MAX, 0, Some(u16::MAX)),
+        ];
+        for (most, asked, expected) in rows {
+            assert_eq!(instead(most, asked), expected, "{most} {asked}");
+        }
     }
 
     #[test]

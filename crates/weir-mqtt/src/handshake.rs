@@ -29,6 +29,8 @@ pub(crate) struct Accepted {
     pub(crate) session: Arc<Session>,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
+    /// What the client calls itself; may be empty. A copy: the rest of CONNECT has a password.
+    pub(crate) client_id: Box<str>,
 }
 
 /// Reads CONNECT, decides, and puts CONNACK into the output. `None` if the connection has to end;
@@ -67,7 +69,11 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     };
     match decision {
         Ok(session) => {
+            let asked = request.keep_alive;
+            let instead = shared.config.keep_alive_instead_of(asked);
+            let instead = instead.filter(|_| codec.is_v5());
             let limits = Limits {
+                keep_alive: instead,
                 receive_maximum: shared.config.max_in_flight,
                 assigned_client_id: request.client_id.is_empty().then(assigned_client_id),
             };
@@ -76,7 +82,8 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
             is_told.then_some(Accepted {
                 codec,
                 session,
-                keep_alive: request.keep_alive,
+                keep_alive: instead.unwrap_or(asked),
+                client_id: Box::from(&*request.client_id),
             })
         }
         Err(reason) => {
@@ -126,7 +133,8 @@ async fn decide(
         pipeline.connection_refused(Protocol::Mqtt, &error);
         error.reason
     })?;
-    pipeline.connect(Protocol::Mqtt, principal).await
+    let connected = pipeline.connect(Protocol::Mqtt, principal, &request.client_id);
+    connected.await
 }
 
 /// A client certificate goes first. If it leads nowhere, a token or a password may (device contract

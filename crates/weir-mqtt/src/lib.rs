@@ -8,10 +8,13 @@
 //!   in the order in which the PUBLISHes came, and so do the PUBACKs.
 //! * `command` has the subscriptions of a connection and the commands that come by them. A connection
 //!   whose device never subscribes has none of it.
+//! * `error` has the subscriptions for errors, and what a device is told of a refused message.
 //! * `address` and `bag` read topics; `credentials` reads what CONNECT says about the device;
 //!   `outcome` is the table from a reason to what the device gets to see.
 //! * `codec` is the only module that knows the wire format. It wraps `rmqtt-codec`, never hands it
 //!   a packet that is not there in full, and makes the checks that crate leaves to its users.
+//! * `websocket` turns the messages of a WebSocket into the stream of bytes that a session reads and
+//!   writes. Who took the handshake hands such connections to [`WebSockets`].
 //! * `wire`, `timers` and `latch` are the socket with its two buffers, the clocks, and a future
 //!   that is only polled when it has been woken.
 //!
@@ -26,6 +29,7 @@ mod codec;
 mod command;
 mod config;
 mod credentials;
+mod error;
 mod handshake;
 mod latch;
 mod outcome;
@@ -34,6 +38,7 @@ mod session;
 mod tests;
 mod timers;
 mod uplinks;
+mod websocket;
 mod wire;
 
 use std::net::SocketAddr;
@@ -45,6 +50,7 @@ use weir_core::{ConnectionBudget, Pipeline};
 use weir_listener::{Bind, BindError, ClientCertificates, Connection, Listener, Tls, TlsPort};
 
 pub use config::MqttConfig;
+pub use websocket::WebSockets;
 
 use session::{Arrival, Shared};
 
@@ -86,6 +92,11 @@ impl Adapter {
     /// The address it listens on, with the real port; the plain one's if that is open.
     pub fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
+    }
+
+    /// Serves connections that come over WebSockets, by the same rules as those that come to the port.
+    pub fn websockets(&self) -> WebSockets {
+        WebSockets::new(self.shared.clone())
     }
 
     /// Serves connections until `stop` is cancelled. Then no more are accepted; the open ones

@@ -44,12 +44,19 @@ pub(crate) fn connect_code(reason: &Reason) -> ConnectCode {
 /// without.
 ///
 /// A terminal error ends the connection whatever the device asked for. Otherwise it is asked; its
-/// default is to disconnect as long as it has no subscription for errors.
+/// default is to go on if `is_told`, because it has subscribed to the errors of such messages, and to
+/// disconnect if not.
 pub(crate) fn consequence(
     refusal: &Refusal,
     on_error: OnError,
     packet_id: Option<NonZeroU16>,
+    is_told: bool,
 ) -> Consequence {
+    let on_error = match on_error {
+        OnError::Default if is_told => OnError::Ignore,
+        OnError::Default => OnError::Disconnect,
+        asked => asked,
+    };
     match on_error {
         _ if refusal.terminal => Consequence::Close(disconnect_code(&refusal.reason)),
         OnError::Default | OnError::Disconnect => {
@@ -87,6 +94,12 @@ fn answer(reason: &Reason) -> Answer {
         Reason::BadRequest(Rule::Encoding, _) => (not_authorized, Code::ProtocolError),
         Reason::BadRequest(Rule::Qos, _) => (not_authorized, Code::QosNotSupported),
         Reason::DeviceLimitReached => (not_authorized, Code::QuotaExceeded),
+        Reason::ConnectionDurationExceeded
+        | Reason::DataVolumeExceeded
+        | Reason::TenantConnectionsExceeded => (
+            (V3Code::NotAuthorized, V5Code::QuotaExceeded),
+            Code::QuotaExceeded,
+        ),
         Reason::PayloadTooLarge => (not_authorized, Code::PacketTooLarge),
         Reason::Rejected(RejectCondition::InternalError | RejectCondition::Other, _)
         | Reason::UndeliverableHere => (not_authorized, Code::ImplementationSpecificError),

@@ -7,15 +7,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use rmqtt_codec::v5::DisconnectReasonCode;
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
-use weir_core::{Pipeline, Reason, Refusal};
+use weir_core::{Pipeline, Principal, Reason, Refusal};
 use weir_listener::TlsPeer;
 
 use crate::MqttConfig;
-use crate::codec::{Codec, Packet, Violation};
+use crate::codec::{Codec, Message, Packet, Violation};
 use crate::command::Downlinks;
+use crate::error::{Notice, Refused};
 use crate::handshake::{self, Accepted};
 use crate::latch::Latch;
 use crate::outcome::{Consequence, consequence};
@@ -24,7 +26,7 @@ use crate::uplinks::{Reply, Uplinks};
 use crate::wire::Wire;
 
 /// Answers that may wait to be written before no more packets are handled.
-const OUTPUT_LIMIT: usize = 4 * 1024;
+pub(crate) const OUTPUT_LIMIT: usize = 4 * 1024;
 
 /// Packets handled at a time, and how many times before other connections get their turn: one that
 /// floods must not make the others wait.
@@ -57,17 +59,22 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut wire = Wire::new(stream);
     // Boxed, so that its memory is given back: a connection is idle for most of its life.
     let handshake = Box::pin(handshake::connect(&mut wire, arrival, &stop, shared));
-    let Some(accepted) = handshake.await else {
+    let Some(mut accepted) = handshake.await else {
         return Box::pin(wire.close(|| ())).await;
     };
     let session = accepted.session.clone();
+    let client_id = std::mem::take(&mut accepted.client_id);
+    let closed = session.clone();
     let halt = async move {
         tokio::select! {
-            () = session.closed() => Halt::Closed,
+            () = closed.closed() => Halt::Closed,
             () = stop.cancelled() => Halt::Stop,
         }
     };
-    Connected::new(wire, accepted, halt, shared).run().await;
+    let is_registered = Connected::new(wire, accepted, halt, shared).run().await;
+    if is_registered {
+        Box::pin(session.disconnected(&client_id)).await;
+    }
 }
 
 /// A connection whose client was accepted.
@@ -116,6 +123,13 @@ enum Ending {
     Shutdown,
 }
 
+impl End {
+    /// Whether it is because the device's registration has ended.
+    fn is_unregistered(&self) -> bool {
+        matches!(self, Self::Close(_, Ending::RegistrationEnded(_)))
+    }
+}
+
 type Flow = ControlFlow<End>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F> {
@@ -135,16 +149,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         }
     }
 
-    async fn run(mut self) {
+    /// Serves the connection to its end. Says whether its device is still registered then.
+    async fn run(mut self) -> bool {
         let end = poll_fn(|cx| self.poll(cx)).await;
-        if let Some(close) = self.finish(end) {
+        let session = self.uplinks.session();
+        let is_registered = !end.is_unregistered() && !session.is_closed();
+        if let Some(close) = self.finish(end, is_registered) {
             close.await;
         }
+        is_registered
     }
 
     /// Gives up everything that is open. What is returned says goodbye, if there is somebody to say
     /// it to.
-    fn finish(self, end: End) -> Option<Pin<Box<impl Future<Output = ()>>>> {
+    fn finish(self, end: End, is_registered: bool) -> Option<Pin<Box<impl Future<Output = ()>>>> {
         let Self {
             mut wire,
             mut codec,
@@ -154,8 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         } = self;
         let mut begun = Vec::new();
         if let Some(mut downlinks) = downlinks {
-            let is_unregistered = matches!(end, End::Close(_, Ending::RegistrationEnded(_)));
-            if is_unregistered || uplinks.session().is_closed() {
+            if !is_registered {
                 downlinks.leave();
             }
             begun = downlinks.finish(&mut wire.outbox);
@@ -264,11 +281,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         self.downlinks.as_ref().is_some_and(|all| all.has_open())
     }
 
-    /// Answers all messages whose turn has come. When one of them ends the connection, those behind
-    /// it that are ready are answered still.
+    /// Answers the messages whose turn has come, as far as there is room: errors are longer than
+    /// acknowledgements. When one of them ends the connection, those behind it that are ready are
+    /// answered still.
     fn answer_outcomes(&mut self, cx: &mut Context<'_>) -> Flow {
         let mut end = None;
-        while let Poll::Ready((reply, result)) = self.uplinks.poll_next(cx) {
+        while self.wire.outbox.len() < OUTPUT_LIMIT
+            && let Poll::Ready((reply, result)) = self.uplinks.poll_next(cx)
+        {
             let closes = match result {
                 Ok(()) => {
                     if let Some(packet_id) = reply.packet_id {
@@ -284,15 +304,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     }
 
     fn answer_refusal(&mut self, reply: Reply, refusal: Refusal) -> Option<End> {
-        match consequence(&refusal, reply.on_error, reply.packet_id) {
+        let is_told = self.tell_error(&reply, &refusal.reason);
+        match consequence(&refusal, reply.on_error, reply.packet_id, is_told) {
             Consequence::Close(code) => Some(End::Close(code, refusal.into())),
             Consequence::Acknowledge(packet_id) => {
                 let out = &mut self.wire.outbox;
-                self.codec.puback_refused(packet_id, out);
+                let text = refusal.reason.text();
+                self.codec.puback_refused(packet_id, text, out);
                 None
             }
             Consequence::Nothing => None,
         }
+    }
+
+    /// Tells the device of a refused message, if it has subscribed to that; says whether it has. An
+    /// error that the client takes no packet for is left out.
+    fn tell_error(&mut self, reply: &Reply, reason: &Reason) -> bool {
+        let Some(downlinks) = &self.downlinks else {
+            return false;
+        };
+        let Principal { tenant, device, .. } = self.uplinks.session().principal();
+        let refused = Refused {
+            topic: &reply.topic,
+            packet_id: reply.packet_id,
+            reason,
+        };
+        let now = OffsetDateTime::now_utc();
+        let notice = downlinks.errors().notice((tenant, device), refused, now);
+        if let Some(Notice { topic, payload }) = &notice {
+            let out = &mut self.wire.outbox;
+            let message = Message {
+                topic,
+                payload,
+                ..Message::default()
+            };
+            self.codec.publish(message, None, out);
+        }
+        notice.is_some()
     }
 
     /// Handles the packets that are there in full, as far as there is room. Says whether there were

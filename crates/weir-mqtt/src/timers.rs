@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 const STALL: Duration = Duration::from_secs(30);
 
 /// Ends a connection whose client has sent no packet for one and a half times the keep-alive it
-/// announced [MQTT-3.1.2-24].
+/// announced [MQTT-3.1.2-24], or was told instead (MQTT 5 §3.2.2.3.14).
 ///
 /// Packets only note when they came; the one timer of a connection looks at that note when it fires
 /// and sleeps on, so that a message costs no registration with the timer wheel.

@@ -56,11 +56,13 @@ struct Admitting {
 }
 
 /// How a message is to be answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// Whom PUBACK names; only QoS 1 has one.
     pub(crate) packet_id: Option<NonZeroU16>,
     pub(crate) on_error: OnError,
+    /// What its error says of it, if the device is told one.
+    pub(crate) topic: ByteString,
 }
 
 impl Uplinks {
@@ -131,8 +133,9 @@ impl Uplinks {
             },
             State::Refused(refusal) => Err(refusal.clone()),
         };
-        let reply = front.reply;
-        self.row.pop_front();
+        let Some(Open { reply, .. }) = self.row.pop_front() else {
+            return Poll::Pending;
+        };
         if self.row.is_empty() {
             self.row.shrink_to(KEPT_ROW);
         }
@@ -142,9 +145,8 @@ impl Uplinks {
     fn poll_admission(&mut self, cx: &mut Context<'_>) {
         if let Some(admission) = &mut self.admission
             && let Poll::Ready(admitted) = admission.admitted.as_mut().poll(cx)
+            && let Some(Admitting { reply, .. }) = self.admission.take()
         {
-            let reply = admission.reply;
-            self.admission = None;
             self.admitted(cx, reply, admitted);
         }
     }
@@ -188,6 +190,7 @@ fn receive(publish: Publish, arrived: Instant) -> (Reply, Result<Received, Reaso
             .packet_id
             .filter(|_| publish.qos == QoS::AtLeastOnce),
         on_error: OnError::default(),
+        topic: address::kept(&publish.topic),
     };
     let address = match Address::parse(&publish.topic) {
         Ok(address) => address,
@@ -208,11 +211,14 @@ fn message(publish: Publish, address: Address, arrived: Instant) -> Result<Recei
         NoEndpoint::Unknown => Reason::NoSuchEndpoint,
     })?;
     let qos = quality(endpoint, publish.qos)?;
+    let mut described = describe(bag, publish.properties);
     let response = match endpoint {
-        Endpoint::CommandResponse => Some(response(&publish.topic)?),
+        Endpoint::CommandResponse => {
+            let status = described.take_status();
+            Some(response(&publish.topic, status.as_deref())?)
+        }
         Endpoint::Event | Endpoint::Telemetry => None,
     };
-    let described = describe(bag, publish.properties);
     Ok(Received {
         endpoint,
         response,
@@ -225,13 +231,14 @@ fn message(publish: Publish, address: Address, arrived: Instant) -> Result<Recei
         ttd: None,
         origin_address: publish.topic,
         retain: publish.retain,
+        properties: described.properties,
         trace: described.trace,
         arrived,
     })
 }
 
-fn response(topic: &str) -> Result<ResponseHead, Reason> {
-    address::response(topic).map_err(|text| Reason::BadRequest(Rule::Address, text.into()))
+fn response(topic: &str, status: Option<&str>) -> Result<ResponseHead, Reason> {
+    address::response(topic, status).map_err(|text| Reason::BadRequest(Rule::Address, text.into()))
 }
 
 /// Which quality of service goes with which endpoint (device contract §3.4).
@@ -248,32 +255,56 @@ fn quality(endpoint: Endpoint, qos: QoS) -> Result<Qos, Reason> {
     Err(Reason::BadRequest(Rule::Qos, text.into()))
 }
 
+/// The user property by which a response says its status, where it is not the one in its topic. It is
+/// called what it is called over HTTP.
+const STATUS: &str = "hono-cmd-status";
+/// User properties that carry the trace.
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
 /// What a device says about a message apart from its topic and payload.
 struct Description {
     content_type: Option<ByteString>,
     ttl: Option<u64>,
     trace: Option<TraceContext>,
+    /// The user properties that have no meaning of their own, in their order.
+    properties: Vec<(ByteString, ByteString)>,
+}
+
+impl Description {
+    /// Takes the status of a response out of the properties.
+    fn take_status(&mut self) -> Option<ByteString> {
+        let status = user(&self.properties, STATUS).cloned();
+        self.properties.retain(|(name, _)| **name != *STATUS);
+        status
+    }
+}
+
+/// The first user property of a name.
+fn user<'a>(all: &'a [(ByteString, ByteString)], wanted: &str) -> Option<&'a ByteString> {
+    let mut named = all.iter();
+    named
+        .find(|(name, _)| **name == *wanted)
+        .map(|(_, value)| value)
 }
 
 /// Puts the property bag over the properties of MQTT 5.
 fn describe(bag: PropertyBag, properties: Option<PublishProperties>) -> Description {
     let properties = properties.unwrap_or_default();
     let expiry = properties.message_expiry_interval;
-    let user = |wanted: &str| {
-        let mut named = properties.user_properties.iter();
-        named
-            .find(|(name, _)| **name == *wanted)
-            .map(|(_, value)| value)
-    };
+    let mut all = properties.user_properties;
+    let trace = bag.trace.or_else(|| {
+        let traceparent = user(&all, TRACEPARENT).map(|value| &**value);
+        bag::trace(traceparent, user(&all, TRACESTATE).cloned())
+    });
+    all.retain(|(name, _)| !matches!(&**name, TRACEPARENT | TRACESTATE));
     Description {
-        trace: bag.trace.or_else(|| {
-            let traceparent = user("traceparent").map(|value| &**value);
-            bag::trace(traceparent, user("tracestate").cloned())
-        }),
+        trace,
         ttl: bag
             .ttl
             .or_else(|| expiry.map(|seconds| seconds.get().into())),
         content_type: bag.content_type.or(properties.content_type),
+        properties: all,
     }
 }
 

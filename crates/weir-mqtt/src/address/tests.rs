@@ -167,4 +167,33 @@ fn nothing_is_copied_where_nothing_is_decoded() {
     for part in [target.tenant, target.device, bag.content_type] {
         assert!(within(&part.unwrap()));
     }
+    assert!(within(&kept(&topic)));
+}
+
+#[test]
+fn the_commonest_topics_keep_nothing_of_what_was_read() {
+    for text in ["telemetry", "t", "event", "e"] {
+        let topic = ByteString::from(text.to_owned());
+        let kept = kept(&topic);
+        assert_eq!(kept, topic);
+        assert_ne!(kept.as_ptr(), topic.as_ptr(), "{text}");
+    }
+}
+
+#[test]
+fn what_stands_before_the_bag_can_be_read_whatever_the_bag_is() {
+    let rows = [
+        ("telemetry", "telemetry", "", ""),
+        ("x/acme/4711/y", "x", "acme", "4711"),
+        ("t//4711/?content-type=%zz", "t", "", "4711"),
+        ("/t/4711", "", "t", "4711"),
+        ("/?x", "", "", ""),
+        ("", "", "", ""),
+    ];
+    for (topic, endpoint, tenant, device) in rows {
+        let whole = ByteString::from(topic);
+        let path = path(&whole);
+        assert_eq!(path.endpoint, endpoint, "{topic}");
+        assert_eq!(path.target, target(tenant, device), "{topic}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 use rmqtt_codec::types::{Publish, QoS};
-use rmqtt_codec::v5::{DisconnectReasonCode, PublishProperties, UserProperties};
+use rmqtt_codec::v5::{DisconnectReasonCode, PublishProperties, Subscribe, UserProperties};
 
 use super::Violation;
 
@@ -10,6 +10,9 @@ const TOPIC_NAME: Violation = Violation::new(
     DisconnectReasonCode::TopicNameInvalid,
     "a topic name that is empty or has wildcards",
 );
+
+/// How a shared subscription's filter begins (MQTT 5 §4.8.2).
+const SHARED: &str = "$share/";
 
 /// A PUBLISH from a client.
 pub(super) fn publish(publish: &Publish) -> Result<(), Violation> {
@@ -25,11 +28,6 @@ pub(super) fn publish(publish: &Publish) -> Result<(), Violation> {
 }
 
 fn publish_properties(properties: &PublishProperties) -> Result<(), Violation> {
-    if properties.topic_alias.is_some() {
-        // CONNACK says that the server takes none (MQTT 5 §3.3.2.3.4).
-        let code = DisconnectReasonCode::TopicAliasInvalid;
-        return Err(Violation::new(code, "topic aliases are not supported"));
-    }
     if !properties.subscription_ids.is_empty() {
         // [MQTT-3.3.4-6]
         return Err(Violation::protocol("a subscription identifier in PUBLISH"));
@@ -41,6 +39,25 @@ fn publish_properties(properties: &PublishProperties) -> Result<(), Violation> {
     }
     strings(&properties.content_type)?;
     user_properties(&properties.user_properties)
+}
+
+/// A SUBSCRIBE of version 5. Its other options have no meaning here: nothing is retained, and no
+/// client's messages go to another one.
+pub(super) fn subscribe(subscribe: &Subscribe) -> Result<(), Violation> {
+    if subscribe.id.is_some() {
+        // CONNACK says that there are none (MQTT 5 §3.2.2.3.12).
+        let code = DisconnectReasonCode::SubscriptionIdentifiersNotSupported;
+        let text = "subscription identifiers are not supported";
+        return Err(Violation::new(code, text));
+    }
+    for (filter, options) in &subscribe.topic_filters {
+        string(filter)?;
+        if options.no_local && filter.starts_with(SHARED) {
+            // [MQTT-3.8.3-4]
+            return Err(Violation::protocol("No Local on a shared subscription"));
+        }
+    }
+    user_properties(&subscribe.user_properties)
 }
 
 /// Topic names have at least one character [MQTT-4.7.3-1] and no wildcards [MQTT-3.3.2-2].

@@ -1,16 +1,19 @@
 //! The first packet of a connection.
 
 use std::num::NonZeroU16;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use rmqtt_codec::error::DecodeError;
 use rmqtt_codec::v3::ConnectAckReason as V3Code;
-use rmqtt_codec::v5::ConnectAckReason as V5Code;
+use rmqtt_codec::v5::{ConnectAckReason as V5Code, DisconnectReasonCode};
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder as _;
 
-use super::{Codec, Format, Frame, V5, check, frame};
+use super::aliases::Aliases;
+use super::layout::{self, Rest};
+use super::{Codec, Format, Frame, V5, Violation, check, frame};
 use crate::outcome::ConnectCode;
 
 const CONNECT: u8 = 0x10;
@@ -19,6 +22,9 @@ const USERNAME: u8 = 0x80;
 const PASSWORD: u8 = 0x40;
 const WILL_RETAIN_AND_QOS: u8 = 0x38;
 const WILL: u8 = 0x04;
+
+const MALFORMED: Violation = Violation::malformed("malformed CONNECT");
+const NOT_CONNECT: Violation = Violation::malformed("not a CONNECT");
 
 /// What the gateway uses of a CONNECT. Clean or not, no session outlives its connection, and a
 /// will is not published (device contract §3.1).
@@ -64,7 +70,7 @@ pub(crate) fn connect(
     let Some(Frame { header, body }) = found else {
         return Ok(None);
     };
-    let body = &inbox[header..header + body];
+    let body = &mut inbox[header..header + body];
     let codec = |version| Codec::new(version, packet_limit);
     let version = version(body).map_err(|told| {
         if told {
@@ -75,23 +81,26 @@ pub(crate) fn connect(
             BadConnect::Silent("not MQTT")
         }
     })?;
-    let malformed = |text| match version {
+    let breach = |Violation { code, text }| match version {
         // Version 3.1.1 has no code for it.
         Version::V3 => BadConnect::Silent(text),
+        Version::V5 if code == DisconnectReasonCode::ProtocolError => {
+            BadConnect::Told(codec(version), ConnectCode::PROTOCOL, text)
+        }
         Version::V5 => BadConnect::Told(codec(version), ConnectCode::MALFORMED, text),
     };
-    check_layout(body, version).map_err(malformed)?;
+    check_layout(body, version).map_err(breach)?;
     let mut codec = codec(version);
     match codec.connect(inbox) {
         Ok(connect) => Ok(Some((codec, connect))),
-        Err(Unfit::Malformed(text)) => Err(malformed(text)),
+        Err(Unfit::Breach(violation)) => Err(breach(violation)),
         Err(Unfit::Code(code, text)) => Err(BadConnect::Told(codec, code, text)),
     }
 }
 
 /// Why the decoder's CONNECT does not do.
 enum Unfit {
-    Malformed(&'static str),
+    Breach(Violation),
     Code(ConnectCode, &'static str),
 }
 
@@ -102,14 +111,14 @@ impl From<&DecodeError> for Unfit {
             DecodeError::InvalidClientId => {
                 Self::Code(ConnectCode::CLIENT_ID, "client identifier missing")
             }
-            _ => Self::Malformed("malformed CONNECT"),
+            _ => Self::Breach(MALFORMED),
         }
     }
 }
 
-impl From<super::Violation> for Unfit {
-    fn from(violation: super::Violation) -> Self {
-        Self::Malformed(violation.text)
+impl From<Violation> for Unfit {
+    fn from(violation: Violation) -> Self {
+        Self::Breach(violation)
     }
 }
 
@@ -122,6 +131,8 @@ impl Codec {
                 // Unless it says otherwise (MQTT 5 §3.1.2.11).
                 max_packet_size: u32::MAX,
                 receive_maximum: NonZeroU16::MAX,
+                wants_problem_information: true,
+                aliases: Aliases::default(),
             })),
         };
         Self { format, limit }
@@ -131,7 +142,7 @@ impl Codec {
         match &mut self.format {
             Format::V3(codec) => match codec.decode(inbox) {
                 Ok(Some((v3::Packet::Connect(connect), _))) => from_v3(*connect),
-                Ok(_) => Err(Unfit::Malformed("not a CONNECT")),
+                Ok(_) => Err(Unfit::Breach(NOT_CONNECT)),
                 Err(error) => Err(Unfit::from(&error)),
             },
             Format::V5(v5) => match v5.codec.decode(inbox) {
@@ -143,9 +154,10 @@ impl Codec {
                     if let Some(maximum) = connect.receive_max {
                         v5.receive_maximum = maximum;
                     }
+                    v5.wants_problem_information = connect.request_problem_info;
                     from_v5(*connect)
                 }
-                Ok(_) => Err(Unfit::Malformed("not a CONNECT")),
+                Ok(_) => Err(Unfit::Breach(NOT_CONNECT)),
                 Err(error) => Err(Unfit::from(&error)),
             },
         }
@@ -158,7 +170,8 @@ fn from_v3(connect: v3::Connect) -> Result<Connect, Unfit> {
     check::strings(connect.last_will.iter().map(|will| &will.topic))?;
     if connect.username.is_none() && connect.password.is_some() {
         // [MQTT-3.1.2-22]
-        return Err(Unfit::Malformed("a password without a user name"));
+        let text = "a password without a user name";
+        return Err(Unfit::Breach(Violation::malformed(text)));
     }
     Ok(Connect {
         client_id: connect.client_id,
@@ -177,7 +190,12 @@ fn from_v5(connect: v5::Connect) -> Result<Connect, Unfit> {
         check::strings(will.content_type.iter().chain(&will.response_topic))?;
         check::user_properties(&will.user_properties)?;
     }
-    if connect.auth_method.is_some() || connect.auth_data.is_some() {
+    if connect.auth_method.is_none() && connect.auth_data.is_some() {
+        // MQTT 5 §3.1.2.11.10.
+        let text = "authentication data without a method";
+        return Err(Unfit::Breach(Violation::protocol(text)));
+    }
+    if connect.auth_method.is_some() {
         let text = "enhanced authentication is not supported";
         return Err(Unfit::Code(ConnectCode::AUTHENTICATION_METHOD, text));
     }
@@ -192,7 +210,7 @@ fn from_v5(connect: v5::Connect) -> Result<Connect, Unfit> {
 /// Tells the version by protocol name and level (MQTT 3.1.1 §3.1.2.1). `Err(true)` is a version
 /// that is not supported, `Err(false)` another protocol.
 fn version(body: &[u8]) -> Result<Version, bool> {
-    let mut rest = Rest(body);
+    let mut rest = Rest::new(body);
     let name = rest.field().ok_or(false)?;
     let level = rest.byte().ok_or(false)?;
     match (name, level) {
@@ -204,30 +222,38 @@ fn version(body: &[u8]) -> Result<Version, bool> {
 }
 
 /// The decoder overlooks what follows the last field, and in version 5 a will's QoS or RETAIN
-/// without a will [MQTT-3.1.2-11, -13].
-fn check_layout(body: &[u8], version: Version) -> Result<(), &'static str> {
-    let flags = layout(body, version).ok_or("malformed CONNECT")?;
+/// without a will [MQTT-3.1.2-11, -13]. What properties may not say is found here too.
+fn check_layout(body: &mut [u8], version: Version) -> Result<(), Violation> {
+    let Layout { flags, properties } = layout(body, version).ok_or(MALFORMED)?;
     if flags & WILL == 0 && flags & WILL_RETAIN_AND_QOS != 0 {
-        return Err("will flags without a will");
+        return Err(Violation::malformed("will flags without a will"));
     }
-    Ok(())
+    let mut properties = properties.into_iter();
+    properties.try_for_each(|all| layout::check_properties(&mut body[all]))
 }
 
-/// Walks over all fields; returns the flags if the packet ends where the last field does.
-fn layout(body: &[u8], version: Version) -> Option<u8> {
-    let mut rest = Rest(body);
+struct Layout {
+    flags: u8,
+    /// Where those of version 5 are, the connection's and the will's; empty if there are none.
+    properties: [Range<usize>; 2],
+}
+
+/// Walks over all fields, if the packet ends where the last of them does.
+fn layout(body: &[u8], version: Version) -> Option<Layout> {
+    let mut rest = Rest::new(body);
     rest.field()?;
     rest.byte()?;
     let flags = rest.byte()?;
     rest.take(2)?;
+    let mut properties = [0..0, 0..0];
     let is_v5 = version == Version::V5;
     if is_v5 {
-        rest.properties()?;
+        properties[0] = rest.properties()?;
     }
     rest.field()?;
     if flags & WILL != 0 {
         if is_v5 {
-            rest.properties()?;
+            properties[1] = rest.properties()?;
         }
         rest.field()?;
         rest.field()?;
@@ -237,41 +263,7 @@ fn layout(body: &[u8], version: Version) -> Option<u8> {
             rest.field()?;
         }
     }
-    rest.0.is_empty().then_some(flags)
-}
-
-/// What has not been walked over yet.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|byte| byte[0])
-    }
-
-    /// A string or binary data with its length in front.
-    fn field(&mut self) -> Option<&'a [u8]> {
-        let length = u16::from_be_bytes(self.take(2)?.try_into().ok()?);
-        self.take(length.into())
-    }
-
-    /// Properties with their length in front (MQTT 5 §2.2.2).
-    fn properties(&mut self) -> Option<&'a [u8]> {
-        let mut length = 0;
-        for shift in [0, 7, 14, 21] {
-            let byte = self.byte()?;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return self.take(length);
-            }
-        }
-        None
-    }
+    rest.is_empty().then_some(Layout { flags, properties })
 }
 
 impl ConnectCode {
@@ -287,6 +279,11 @@ impl ConnectCode {
     const MALFORMED: Self = Self {
         v3: V3Code::ServiceUnavailable,
         v5: V5Code::MalformedPacket,
+    };
+    /// The same.
+    const PROTOCOL: Self = Self {
+        v3: V3Code::ServiceUnavailable,
+        v5: V5Code::ProtocolError,
     };
     /// There is no such thing in version 3.1.1.
     const AUTHENTICATION_METHOD: Self = Self {

@@ -1,8 +1,9 @@
 //! What the server says.
 //!
-//! PUBLISH and the answers to PUBLISH and PINGREQ are written by hand, straight into the output. All
-//! others are rare and go through the crate, which also keeps them under the client's Maximum Packet
-//! Size: what would be larger is not sent (MQTT 5 §3.1.2.11.4).
+//! PUBLISH and the answers to PUBLISH and PINGREQ are written by hand, straight into the output; so are
+//! SUBACK and UNSUBACK of version 5, which the crate miscounts for clients that take only small packets.
+//! All others go through the crate. What would be larger than the client's Maximum Packet Size is not
+//! sent (MQTT 5 §3.1.2.11.4).
 
 use std::num::NonZeroU16;
 
@@ -13,14 +14,29 @@ use rmqtt_codec::v5::DisconnectReasonCode;
 use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Encoder as _;
 
-use super::{Codec, Format, LONGEST, reason_string};
+use super::{Codec, Format, LONGEST, V5, aliases};
 use crate::outcome::ConnectCode;
 
 const PUBLISH: u8 = 0x30;
 const PUBLISH_QOS1: u8 = 0x32;
 const PUBACK: u8 = 0x40;
 const PUBCOMP: u8 = 0x70;
+const SUBACK: u8 = 0x90;
+const UNSUBACK: u8 = 0xb0;
 const PINGRESP: u8 = 0xd0;
+/// Property identifiers (MQTT 5 §2.2.2.2).
+const CONTENT_TYPE: u8 = 0x03;
+const RESPONSE_TOPIC: u8 = 0x08;
+const CORRELATION_DATA: u8 = 0x09;
+const REASON_STRING: u8 = 0x1f;
+/// What a property has beside its bytes: the identifier and the length.
+const PROPERTY_HEAD: usize = 3;
+
+/// The longest reason string, bytes: it is for people, and an application may have written it.
+const LONGEST_REASON: usize = 256;
+
+/// Reason code "success" of UNSUBACK.
+const SUCCESS: u8 = 0x00;
 /// Reason code "unspecified error".
 const UNSPECIFIED: u8 = 0x80;
 /// Reason code "packet identifier not found".
@@ -33,9 +49,39 @@ pub(crate) struct Limits {
     pub(crate) receive_maximum: NonZeroU16,
     /// The name it was given, if it gave none.
     pub(crate) assigned_client_id: Option<ByteString>,
+    /// Seconds; in place of the keep-alive it asked for.
+    pub(crate) keep_alive: Option<u16>,
+}
+
+/// A message to a client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Message<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    /// What the payload is; only version 5 can say it. One that no string can hold is left out.
+    pub(crate) content_type: Option<&'a str>,
+    /// Where an answer goes, and what comes with it; only version 5 can say it.
+    pub(crate) answer: Option<(&'a str, &'a [u8])>,
+}
+
+impl Message<'_> {
+    /// The properties of version 5.
+    fn properties(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let content_type = self.content_type.filter(|text| is_string(text));
+        let content_type = content_type.map(|text| (CONTENT_TYPE, text.as_bytes()));
+        let answer = self.answer.into_iter().flat_map(|(topic, data)| {
+            [(RESPONSE_TOPIC, topic.as_bytes()), (CORRELATION_DATA, data)]
+        });
+        content_type.into_iter().chain(answer)
+    }
 }
 
 impl Codec {
+    /// Whether the client speaks version 5.
+    pub(crate) fn is_v5(&self) -> bool {
+        matches!(self.format, Format::V5(_))
+    }
+
     /// CONNACK: welcome. `false` if the client takes only smaller packets than that.
     pub(crate) fn accept(&mut self, limits: Limits, out: &mut BytesMut) -> bool {
         let max_packet_size = u32::try_from(packet_size(self.limit)).ok();
@@ -52,7 +98,10 @@ impl Codec {
                     max_qos: QoS::AtLeastOnce,
                     max_packet_size,
                     assigned_client_id: limits.assigned_client_id,
-                    topic_alias_max: 0,
+                    topic_alias_max: aliases::MAXIMUM,
+                    server_keepalive_sec: limits.keep_alive,
+                    // RETAIN is not acted upon, but back ends are told of it.
+                    retain_available: true,
                     subscription_identifiers_available: false,
                     shared_subscription_available: false,
                     ..v5::ConnectAck::default()
@@ -71,7 +120,7 @@ impl Codec {
             Format::V5(_) => {
                 let ack = v5::ConnectAck {
                     reason_code: code.v5,
-                    reason_string: Some(reason_string(text)),
+                    reason_string: Some(reason_string(text).into()),
                     ..v5::ConnectAck::default()
                 };
                 self.put_v5(ack.into(), out);
@@ -85,12 +134,25 @@ impl Codec {
         put_ack(PUBACK, packet_id, out);
     }
 
-    /// PUBACK: the message was not taken, and the client wants to hear no more of it. Version 3.1.1
-    /// has no way to say that.
-    pub(crate) fn puback_refused(&self, packet_id: NonZeroU16, out: &mut BytesMut) {
-        match self.format {
+    /// PUBACK: the message was not taken, for the reason that `text` says, and the client wants to
+    /// hear no more of it. Version 3.1.1 has no way to say that.
+    pub(crate) fn puback_refused(&self, packet_id: NonZeroU16, text: &str, out: &mut BytesMut) {
+        match &self.format {
             Format::V3(_) => put_ack(PUBACK, packet_id, out),
-            Format::V5(_) => put_ack_with(PUBACK, packet_id, UNSPECIFIED, out),
+            Format::V5(v5) => match v5.reason(text, 3) {
+                None => put_ack_with(PUBACK, packet_id, UNSPECIFIED, out),
+                Some(text) => {
+                    let properties = PROPERTY_HEAD + text.len();
+                    let remaining = 3 + length_bytes(properties) + properties;
+                    out.reserve(packet_size(remaining));
+                    out.put_u8(PUBACK);
+                    put_length(remaining, out);
+                    out.put_u16(packet_id.get());
+                    out.put_u8(UNSPECIFIED);
+                    put_length(properties, out);
+                    put_property((REASON_STRING, text.as_bytes()), out);
+                }
+            },
         }
     }
 
@@ -108,11 +170,13 @@ impl Codec {
         out.put_slice(&[PINGRESP, 0]);
     }
 
-    /// SUBACK: the quality that each filter was granted with, or none if it was not.
+    /// SUBACK: the quality that each filter was granted with, or none if it was not; `text` says why,
+    /// to clients of version 5.
     pub(crate) fn suback(
         &mut self,
         packet_id: NonZeroU16,
         granted: &[Option<QoS>],
+        text: &str,
         out: &mut BytesMut,
     ) {
         match &mut self.format {
@@ -124,21 +188,11 @@ impl Codec {
                 let status = granted.iter().map(code).collect();
                 self.put_v3(v3::Packet::SubscribeAck { packet_id, status }, out);
             }
-            Format::V5(_) => {
-                let code = |granted: &Option<QoS>| match granted {
-                    Some(QoS::AtMostOnce) => v5::SubscribeAckReason::GrantedQos0,
-                    Some(QoS::AtLeastOnce) => v5::SubscribeAckReason::GrantedQos1,
-                    Some(QoS::ExactlyOnce) => v5::SubscribeAckReason::GrantedQos2,
-                    // Hono's only one (device contract §3.9).
-                    None => v5::SubscribeAckReason::UnspecifiedError,
-                };
-                let ack = v5::SubscribeAck {
-                    packet_id,
-                    properties: Vec::new(),
-                    reason_string: None,
-                    status: granted.iter().map(code).collect(),
-                };
-                self.put_v5(ack.into(), out);
+            Format::V5(v5) => {
+                // Hono's only code for a refusal (device contract §3.9).
+                let code = |granted: &Option<QoS>| granted.map_or(UNSPECIFIED, u8::from);
+                let codes = granted.iter().map(code);
+                v5.put_codes((SUBACK, packet_id), codes, text, out);
             }
         }
     }
@@ -150,40 +204,36 @@ impl Codec {
             Format::V3(_) => {
                 self.put_v3(v3::Packet::UnsubscribeAck { packet_id }, out);
             }
-            Format::V5(_) => {
-                let code = |ended: &bool| match ended {
-                    true => v5::UnsubscribeAckReason::Success,
-                    false => v5::UnsubscribeAckReason::UnspecifiedError,
-                };
-                let ack = v5::UnsubscribeAck {
-                    packet_id,
-                    properties: Vec::new(),
-                    reason_string: None,
-                    status: ended.iter().map(code).collect(),
-                };
-                self.put_v5(v5::Packet::UnsubscribeAck(ack), out);
+            Format::V5(v5) => {
+                let code = |&ended: &bool| if ended { SUCCESS } else { UNSPECIFIED };
+                let codes = ended.iter().map(code);
+                v5.put_codes((UNSUBACK, packet_id), codes, "", out);
             }
         }
     }
 
     /// PUBLISH; with a packet id it has QoS 1. `false` if the packet would be larger than the client
-    /// takes [MQTT-3.1.2-24 in version 5], or than any may be; the topic has 65,535 bytes at most.
+    /// takes [MQTT-3.1.2-24 in version 5], or than any may be; the topics and what comes with an
+    /// answer have 65,535 bytes at most each.
     pub(crate) fn publish(
         &self,
-        topic: &str,
+        message: Message<'_>,
         packet_id: Option<NonZeroU16>,
-        payload: &[u8],
         out: &mut BytesMut,
     ) -> bool {
-        let Ok(topic_length) = u16::try_from(topic.len()) else {
+        let Message { topic, payload, .. } = message;
+        let fits = |bytes: &[u8]| bytes.len() <= usize::from(u16::MAX);
+        if !fits(topic.as_bytes()) || message.properties().any(|(_, bytes)| !fits(bytes)) {
             return false;
-        };
-        let (properties, limit): (&[u8], _) = match &self.format {
-            Format::V3(_) => (&[], u32::MAX),
-            Format::V5(v5) => (&[0], v5.max_packet_size),
+        }
+        let lengths = message.properties().map(|(_, bytes)| bytes.len());
+        let properties: usize = lengths.map(|length| PROPERTY_HEAD + length).sum();
+        let (section, limit) = match &self.format {
+            Format::V3(_) => (0, u32::MAX),
+            Format::V5(v5) => (length_bytes(properties) + properties, v5.max_packet_size),
         };
         let id_length = if packet_id.is_some() { 2 } else { 0 };
-        let remaining = 2 + topic.len() + id_length + properties.len() + payload.len();
+        let remaining = 2 + topic.len() + id_length + section + payload.len();
         let size = packet_size(remaining);
         if remaining > LONGEST || size > limit as usize {
             return false;
@@ -195,12 +245,14 @@ impl Codec {
             PUBLISH
         });
         put_length(remaining, out);
-        out.put_u16(topic_length);
-        out.put_slice(topic.as_bytes());
+        put_field(topic.as_bytes(), out);
         if let Some(packet_id) = packet_id {
             out.put_u16(packet_id.get());
         }
-        out.put_slice(properties);
+        if self.is_v5() {
+            put_length(properties, out);
+            message.properties().for_each(|all| put_property(all, out));
+        }
         out.put_slice(payload);
         true
     }
@@ -222,7 +274,7 @@ impl Codec {
     ) {
         if let Format::V5(_) = self.format {
             let disconnect = v5::Disconnect {
-                reason_string: text.map(reason_string),
+                reason_string: text.map(|text| reason_string(text).into()),
                 ..v5::Disconnect::new(code)
             };
             self.put_v5(disconnect.into(), out);
@@ -246,6 +298,57 @@ impl Codec {
     }
 }
 
+impl V5 {
+    /// The reason string of an acknowledgement whose remaining length is `rest` without properties;
+    /// none if there is nothing to say, if the client does not want to know it [MQTT-3.1.2-29], or if
+    /// the packet would be too large for it [MQTT-3.4.2-2, 3.9.2-1].
+    fn reason<'a>(&self, text: &'a str, rest: usize) -> Option<&'a str> {
+        let text = reason_string(text);
+        let properties = PROPERTY_HEAD + text.len();
+        let size = packet_size(rest + length_bytes(properties) + properties);
+        let is_wanted = self.wants_problem_information && !text.is_empty();
+        (is_wanted && size <= self.max_packet_size as usize).then_some(text)
+    }
+
+    /// An acknowledgement with a code for each filter.
+    fn put_codes(
+        &self,
+        (kind, packet_id): (u8, NonZeroU16),
+        codes: impl ExactSizeIterator<Item = u8>,
+        text: &str,
+        out: &mut BytesMut,
+    ) {
+        let rest = 2 + codes.len();
+        let text = self.reason(text, rest);
+        let properties = text.map_or(0, |text| PROPERTY_HEAD + text.len());
+        let remaining = rest + length_bytes(properties) + properties;
+        let size = packet_size(remaining);
+        if size > self.max_packet_size as usize {
+            return;
+        }
+        out.reserve(size);
+        out.put_u8(kind);
+        put_length(remaining, out);
+        out.put_u16(packet_id.get());
+        put_length(properties, out);
+        if let Some(text) = text {
+            put_property((REASON_STRING, text.as_bytes()), out);
+        }
+        codes.for_each(|code| out.put_u8(code));
+    }
+}
+
+/// As much of `text` as a reason string may have: no U+0000 [MQTT-1.5.4-2].
+fn reason_string(text: &str) -> &str {
+    let text = text.split('\0').next().unwrap_or_default();
+    &text[..text.floor_char_boundary(LONGEST_REASON)]
+}
+
+/// Whether there is such a string on the wire.
+fn is_string(text: &str) -> bool {
+    text.len() <= usize::from(u16::MAX) && !text.contains('\0')
+}
+
 fn connack_v3(return_code: v3::ConnectAckReason) -> v3::Packet {
     v3::Packet::ConnectAck(v3::ConnectAck {
         return_code,
@@ -263,7 +366,18 @@ fn put_ack_with(kind: u8, packet_id: NonZeroU16, code: u8, out: &mut BytesMut) {
     out.put_slice(&[kind, 3, high, low, code]);
 }
 
-/// A remaining length, seven bits to the byte, the lowest first (MQTT 3.1.1 §2.2.3).
+/// Bytes with their length in front, 65,535 at most.
+fn put_field(bytes: &[u8], out: &mut BytesMut) {
+    out.put_u16(bytes.len() as u16);
+    out.put_slice(bytes);
+}
+
+fn put_property((id, bytes): (u8, &[u8]), out: &mut BytesMut) {
+    out.put_u8(id);
+    put_field(bytes, out);
+}
+
+/// A length of a packet or of properties, seven bits to the byte, the lowest first (MQTT 3.1.1 §2.2.3).
 fn put_length(mut length: usize, out: &mut BytesMut) {
     while length > 0x7f {
         out.put_u8((length & 0x7f) as u8 | 0x80);
@@ -272,13 +386,17 @@ fn put_length(mut length: usize, out: &mut BytesMut) {
     out.put_u8(length as u8);
 }
 
-/// The size of a whole packet whose remaining length is `remaining`.
-fn packet_size(remaining: usize) -> usize {
-    let length_bytes = match remaining {
+/// How many bytes a length has.
+fn length_bytes(length: usize) -> usize {
+    match length {
         0..0x80 => 1,
         0x80..0x4000 => 2,
         0x4000..0x20_0000 => 3,
         _ => 4,
-    };
-    1 + length_bytes + remaining
+    }
+}
+
+/// The size of a whole packet whose remaining length is `remaining`.
+fn packet_size(remaining: usize) -> usize {
+    1 + length_bytes(remaining) + remaining
 }

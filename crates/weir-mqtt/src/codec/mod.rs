@@ -5,13 +5,20 @@
 //!
 //! * A packet is handed over only when it is there in full, and its announced length is held
 //!   against a limit first. (The crate reserves the announced length at once.)
-//! * The checks in `check`: U+0000 in strings, wildcards in topic names, DUP with QoS 0, topic
-//!   aliases, a body where there must be none, what follows the end of CONNECT.
+//! * The checks in `check`: U+0000 in strings, wildcards in topic names, DUP with QoS 0, options that
+//!   CONNACK says are not to be had, a body where there must be none, what follows the end of CONNECT.
+//! * What version 5 calls a protocol error, in `layout`, and its topic aliases, in `aliases`.
 //! * Direction: packets that only a server sends end the connection, as does a second CONNECT.
+//!
+//! Of version 5 the following is left alone on purpose. Response Information is not given to clients that
+//! ask for it: each command brings its response topic. No PUBLISH to a client has a topic alias: there is
+//! mostly one of each topic. A will, No Local and how to handle retained messages have no meaning here.
 
+mod aliases;
 mod check;
 mod connect;
 mod encode;
+mod layout;
 
 use std::num::NonZeroU16;
 
@@ -24,7 +31,9 @@ use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder as _;
 
 pub(crate) use connect::{BadConnect, Connect, connect};
-pub(crate) use encode::Limits;
+pub(crate) use encode::{Limits, Message};
+
+use aliases::Aliases;
 
 /// The largest remaining length the protocol has (MQTT 3.1.1 §2.2.3).
 pub(crate) const LONGEST: usize = 268_435_455;
@@ -48,6 +57,9 @@ struct V5 {
     max_packet_size: u32,
     /// PUBLISHes with QoS 1 that it has not acknowledged.
     receive_maximum: NonZeroU16,
+    /// Whether it is to be told in words what went wrong, also where it goes on (§3.1.2.11.7).
+    wants_problem_information: bool,
+    aliases: Aliases,
 }
 
 /// What a client may send once it is connected.
@@ -106,19 +118,21 @@ const NO_ENHANCED_AUTHENTICATION: Violation = Violation::new(
 impl Codec {
     /// Takes the next packet from `inbox`, if it is there in full.
     pub(crate) fn decode(&mut self, inbox: &mut BytesMut) -> Result<Option<Packet>, Violation> {
-        if frame(inbox, self.limit)?.is_none() {
+        let Some(Frame { header, body }) = frame(inbox, self.limit)? else {
             return Ok(None);
-        }
+        };
         match &mut self.format {
             Format::V3(codec) => codec
                 .decode(inbox)
                 .map_err(|error| violation(&error))?
                 .map(|(packet, length)| from_v3(packet, length)),
-            Format::V5(v5) => v5
-                .codec
-                .decode(inbox)
-                .map_err(|error| violation(&error))?
-                .map(|(packet, _)| from_v5(packet)),
+            Format::V5(v5) => {
+                layout::check(inbox[0], &mut inbox[header..header + body])?;
+                v5.codec
+                    .decode(inbox)
+                    .map_err(|error| violation(&error))?
+                    .map(|(packet, length)| from_v5(packet, length, &mut v5.aliases))
+            }
         }
         .transpose()
     }
@@ -188,16 +202,16 @@ fn from_v3(packet: v3::Packet, length: u32) -> Result<Packet, Violation> {
     })
 }
 
-fn from_v5(packet: v5::Packet) -> Result<Packet, Violation> {
+fn from_v5(packet: v5::Packet, length: u32, aliases: &mut Aliases) -> Result<Packet, Violation> {
     use v5::Packet as V5;
     Ok(match packet {
-        V5::Publish(publish) => {
+        V5::Publish(mut publish) => {
+            aliases.resolve(&mut publish)?;
             check::publish(&publish)?;
             Packet::Publish(publish)
         }
         V5::Subscribe(subscribe) => {
-            check::strings(subscribe.topic_filters.iter().map(|(filter, _)| filter))?;
-            check::user_properties(&subscribe.user_properties)?;
+            check::subscribe(&subscribe)?;
             let filters = subscribe.topic_filters.into_iter();
             let filters = filters.map(|(filter, options)| (filter, options.qos));
             Packet::Subscribe(subscribe.packet_id, filters.collect())
@@ -214,6 +228,7 @@ fn from_v5(packet: v5::Packet) -> Result<Packet, Violation> {
             Packet::PublishAck(ack.packet_id, ack.reason_code)
         }
         V5::PublishReceived(_) | V5::PublishComplete(_) => Packet::Unasked,
+        V5::PingRequest if length > 0 => return Err(EMPTY_BODY),
         V5::PingRequest => Packet::Ping,
         V5::Disconnect(_) => Packet::Disconnect,
         V5::Connect(_) => return Err(SECOND_CONNECT),
@@ -233,11 +248,6 @@ fn violation(error: &DecodeError) -> Violation {
         DecodeError::InvalidTopicFilter => Violation::protocol("no topic filter"),
         _ => Violation::malformed("malformed packet"),
     }
-}
-
-/// A string that is made of what it is given, for reason strings.
-fn reason_string(text: &str) -> ByteString {
-    ByteString::from(text.to_owned())
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use weir_core::command::CommandDelivery;
 use weir_core::{Reason, RejectCondition};
 
+use super::filter::Form;
 use super::packet_ids::PacketIds;
-use crate::codec::Codec;
+use crate::codec::{Codec, Message};
 
 /// Commands that may wait for their PUBACK at the same time.
 const IN_FLIGHT: usize = 64;
@@ -71,14 +72,24 @@ impl Deliveries {
         !self.open.is_empty()
     }
 
-    /// Sends a command.
+    /// Sends a command by a subscription of `form` and `qos`.
+    ///
+    /// A device of version 5 is told also what the payload is, where an answer goes, and with the request
+    /// id as Correlation Data what it answers; so one that knows nothing of Hono's topics can answer.
     pub(super) fn send(
         &mut self,
-        (topic, qos): (&str, QoS),
+        (form, qos): (Form, QoS),
         command: Timed,
         codec: &Codec,
         out: &mut BytesMut,
     ) {
+        let delivery = &command.delivery;
+        let topic = match form.topic(delivery) {
+            Ok(topic) => topic,
+            Err(reason) => return command.delivery.reject(reason),
+        };
+        let request_id = delivery.request_id().filter(|_| codec.is_v5());
+        let answer = request_id.map(|id| (form.answer(delivery, &id), id));
         let packet_id = match qos {
             QoS::AtMostOnce => None,
             _ => match self.ids.take() {
@@ -87,8 +98,15 @@ impl Deliveries {
             },
         };
         let start = self.taken + out.len() as u64;
-        let payload = &command.delivery.command().payload;
-        if codec.publish(topic, packet_id, payload, out) {
+        let message = Message {
+            topic: &topic,
+            payload: &command.delivery.command().payload,
+            content_type: command.delivery.command().content_type.as_deref(),
+            answer: answer
+                .as_ref()
+                .map(|(topic, id)| (topic.as_str(), &**id.as_bytes())),
+        };
+        if codec.publish(message, packet_id, out) {
             let row = match packet_id {
                 Some(_) => &mut self.open,
                 None => &mut self.unwritten,

@@ -3,8 +3,10 @@
 //! ```text
 //! filter   = endpoint "/" [ tenant ] "/" [ device | "+" ] "/" request "/#"
 //! topic    = endpoint "/" [ tenant ] "/" [ device ] "/" request "/" [ request-id ] "/" name
+//! answer   = endpoint "/" [ tenant ] "/" [ device ] "/" response "/" request-id "/200"
 //! endpoint = "command" | "c"
 //! request  = "req" | "q"
+//! response = "res" | "s"
 //! ```
 //!
 //! A topic has what its filter has, in the same spelling. A name with slashes makes more segments.
@@ -89,13 +91,8 @@ impl Form {
     /// If there is none: a name may hold what a topic may not [MQTT-3.3.2-2].
     pub(super) fn topic(self, delivery: &CommandDelivery) -> Result<String, Reason> {
         let command = delivery.command();
-        let tenant = if self.names_tenant {
-            command.tenant.as_str()
-        } else {
-            ""
-        };
-        // A gateway is told whom a command is for.
-        let device = if self.names_device || delivery.gateway().is_some() {
+        let tenant = self.tenant(delivery);
+        let device = if self.says_device(delivery) {
             command.device.as_str()
         } else {
             ""
@@ -109,6 +106,35 @@ impl Form {
             return Err(Reason::BadRequest(Rule::Address, text));
         }
         Ok(topic)
+    }
+
+    /// Where the device answers a command with `request_id`, and that all went well.
+    ///
+    /// It is a topic that the device may publish to as it is: one that names the tenant has to name the
+    /// device too (device contract §1.2), whether or not the command's does.
+    pub(super) fn answer(self, delivery: &CommandDelivery, request_id: &str) -> String {
+        let tenant = self.tenant(delivery);
+        let device = if self.names_tenant || self.says_device(delivery) {
+            delivery.command().device.as_str()
+        } else {
+            ""
+        };
+        let endpoint = self.endpoint;
+        let response = if self.request == "q" { "s" } else { "res" };
+        format!("{endpoint}/{tenant}/{device}/{response}/{request_id}/200")
+    }
+
+    fn tenant(self, delivery: &CommandDelivery) -> &str {
+        if self.names_tenant {
+            delivery.command().tenant.as_str()
+        } else {
+            ""
+        }
+    }
+
+    /// A gateway is told whom a command is for.
+    fn says_device(self, delivery: &CommandDelivery) -> bool {
+        self.names_device || delivery.gateway().is_some()
     }
 }
 

@@ -8,7 +8,8 @@
 //! time waiting, in the output, or unacknowledged; then it is given up. If the stream has taken nothing
 //! of it by then, it is never sent.
 //!
-//! Responses are uploads and go with those: see `uplinks` and `address`.
+//! Responses are uploads and go with those: see `uplinks` and `address`. Subscriptions for errors are
+//! asked for in the same packets, so they are made and ended here; what comes of them is in `error`.
 
 mod deliveries;
 mod filter;
@@ -29,13 +30,14 @@ use rmqtt_codec::types::QoS;
 use rmqtt_codec::v5::PublishAckReason;
 use tokio::time::{Instant, Sleep, sleep_until};
 use weir_core::command::{CommandDelivery, Subscription};
-use weir_core::{DeviceId, Principal, Session};
+use weir_core::{DeviceId, Session};
 
 use crate::codec::Codec;
+use crate::error;
 use crate::latch::Signal;
 use deliveries::{Deliveries, Timed};
-use filter::{Filter, Form};
-use request::{Made, Request};
+use filter::Form;
+use request::{Key, Made, Request, Wish};
 
 /// SUBSCRIBEs that may wait for their answer before nothing more is read.
 const OPEN_REQUESTS: usize = 8;
@@ -60,6 +62,7 @@ pub(crate) struct Downlinks {
     /// order and a later claim to the same device replaces an earlier one.
     requests: VecDeque<Request>,
     active: Vec<Active>,
+    errors: error::Subscriptions,
     /// The subscription that was asked last, so that all get their turn.
     turn: usize,
     deliveries: Deliveries,
@@ -129,12 +132,18 @@ impl Downlinks {
             signal: Signal::new(),
             requests: VecDeque::new(),
             active: Vec::new(),
+            errors: error::Subscriptions::default(),
             turn: 0,
             deliveries: Deliveries::new(receive_maximum),
             timeout,
             timer: None,
             is_held_back: false,
         }
+    }
+
+    /// The subscriptions for errors.
+    pub(crate) fn errors(&self) -> &error::Subscriptions {
+        &self.errors
     }
 
     /// Whether one more SUBSCRIBE may come.
@@ -147,18 +156,28 @@ impl Downlinks {
         self.deliveries.has_open()
     }
 
-    /// A SUBSCRIBE. It is answered when there is a result for each of its filters.
+    /// A SUBSCRIBE. It is answered when there is a result for each of its filters. What can be granted
+    /// without a question is in force at once, for what was published right behind it.
     pub(crate) fn subscribe(&mut self, packet_id: NonZeroU16, filters: &[(ByteString, QoS)]) {
-        let Principal { tenant, device, .. } = self.session.principal();
-        let mut room = SUBSCRIPTIONS.saturating_sub(self.active.len());
+        let principal = self.session.principal();
+        let own = &principal.device;
+        let taken = self.active.len() + self.errors.len();
+        let mut room = SUBSCRIPTIONS.saturating_sub(taken);
         room = room.saturating_sub(self.requests.iter().map(Request::wants).sum());
         let mut request = Request::new(packet_id, filters.len());
         for (place, (text, qos)) in filters.iter().enumerate().rev() {
-            if let Some(filter) = Filter::parse(text, tenant, device) {
-                let key = filter.key(device).clone();
-                let is_known = self.active.iter().any(|active| active.key == key);
+            if let Some(wish) = Wish::parse(text, principal) {
+                let key = wish.key(own);
+                let is_known = match &key {
+                    Key::Commands(device) => self.active.iter().any(|all| all.key == *device),
+                    Key::Errors(key) => self.errors.has(key),
+                };
                 if is_known || request.wants() < room {
-                    request.add(place, &key, filter, *qos);
+                    let granted = request.add(place, (key, wish), *qos, own);
+                    if let Some(filter) = granted {
+                        room -= usize::from(!is_known);
+                        self.errors.begin(filter);
+                    }
                 }
             }
         }
@@ -173,18 +192,21 @@ impl Downlinks {
     }
 
     fn end(&mut self, text: &str) -> bool {
-        let Principal { tenant, device, .. } = self.session.principal();
-        let Some(filter) = Filter::parse(text, tenant, device) else {
+        let principal = self.session.principal();
+        let Some(wish) = Wish::parse(text, principal) else {
             return false;
         };
-        let key = filter.key(device);
-        let active = self.active.iter().position(|active| active.key == *key);
-        if let Some(place) = active {
-            self.active.swap_remove(place);
-        }
-        let mut is_ended = active.is_some();
+        let key = wish.key(&principal.device);
+        let mut is_ended = match &key {
+            Key::Commands(device) => {
+                let active = self.active.iter().position(|active| active.key == *device);
+                let active = active.map(|place| self.active.swap_remove(place));
+                active.is_some()
+            }
+            Key::Errors(key) => self.errors.end(key),
+        };
         for request in &mut self.requests {
-            is_ended |= request.give_up(key);
+            is_ended |= request.give_up(&key);
         }
         is_ended
     }
@@ -233,20 +255,29 @@ impl Downlinks {
                 return;
             };
             let packet_id = request.packet_id;
+            let text = request.refusal();
             let (granted, made) = request.finish();
-            codec.suback(packet_id, &granted, out);
+            codec.suback(packet_id, &granted, &text, out);
             made.for_each(|made| self.begin(made));
         }
     }
 
     /// Puts a subscription in force. If there was one for the same, it has been replaced already.
     fn begin(&mut self, made: Made) {
-        let active = Active {
-            key: made.key,
-            form: made.form,
-            qos: made.qos,
-            subscription: Some(made.subscription),
-            waiting: VecDeque::new(),
+        let active = match made {
+            Made::Errors(filter) => return self.errors.begin(filter),
+            Made::Commands {
+                key,
+                form,
+                qos,
+                subscription,
+            } => Active {
+                key,
+                form,
+                qos,
+                subscription: Some(subscription),
+                waiting: VecDeque::new(),
+            },
         };
         let mut all = self.active.iter_mut();
         match all.find(|earlier| earlier.key == active.key) {
@@ -278,13 +309,8 @@ impl Downlinks {
                 is_short = true;
             } else if let Some(command) = active.next(cx, self.timeout) {
                 idle = 0;
-                match active.form.topic(&command.delivery) {
-                    Ok(topic) => {
-                        let way = (topic.as_str(), active.qos);
-                        self.deliveries.send(way, command, codec, out);
-                    }
-                    Err(reason) => command.delivery.reject(reason),
-                }
+                let way = (active.form, active.qos);
+                self.deliveries.send(way, command, codec, out);
             }
         }
         if is_short {

@@ -7,12 +7,26 @@ use std::task::{Context, Poll, ready};
 use futures_util::future::BoxFuture;
 use rmqtt_codec::types::QoS;
 use weir_core::command::Subscription;
-use weir_core::{DeviceId, Reason, Session};
+use weir_core::{DeviceId, Principal, Reason, Session};
 
 use super::filter::{Filter, Form};
+use crate::error;
 
 /// Commands that may wait in a subscription. What finds no room is released.
 const ROOM: usize = 64;
+
+/// What a filter asks for.
+pub(super) enum Wish {
+    Commands(Filter),
+    Errors(error::Filter),
+}
+
+/// Of the filters with the same one only the latest is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Commands(DeviceId),
+    Errors(error::Key),
+}
 
 /// The subscriptions that one packet asks for.
 ///
@@ -27,27 +41,66 @@ pub(super) struct Request {
     current: usize,
     /// Asks for the current one.
     work: Option<Work>,
+    /// Why the first that was refused was.
+    refusal: Option<Reason>,
 }
 
-type Work = BoxFuture<'static, Result<Subscription, Reason>>;
+type Work = BoxFuture<'static, Result<Made, Reason>>;
 
 struct Wanted {
-    key: DeviceId,
-    filter: Filter,
+    key: Key,
     qos: QoS,
-    result: Option<Subscription>,
-    is_decided: bool,
-    is_granted: bool,
+    state: State,
     /// An UNSUBSCRIBE came in between.
     is_given_up: bool,
 }
 
+enum State {
+    /// It has not had its turn.
+    Open(Wish),
+    /// It has it now.
+    Asking,
+    Refused,
+    /// It begins when the packet is answered.
+    Made(Made),
+    /// Granted, and nothing is left to begin.
+    Granted,
+}
+
 /// A subscription that was made.
-pub(super) struct Made {
-    pub(super) key: DeviceId,
-    pub(super) form: Form,
-    pub(super) qos: QoS,
-    pub(super) subscription: Subscription,
+pub(super) enum Made {
+    Commands {
+        key: DeviceId,
+        form: Form,
+        qos: QoS,
+        subscription: Subscription,
+    },
+    Errors(error::Filter),
+}
+
+impl Wish {
+    /// Reads a filter; `None` if the device can have nothing by it.
+    pub(super) fn parse(text: &str, principal: &Principal) -> Option<Self> {
+        let Principal { tenant, device, .. } = principal;
+        let errors = || error::Filter::parse(text, tenant, device).map(Self::Errors);
+        let commands = Filter::parse(text, tenant, device);
+        commands.map(Self::Commands).or_else(errors)
+    }
+
+    pub(super) fn key(&self, own: &DeviceId) -> Key {
+        match self {
+            Self::Commands(filter) => Key::Commands(filter.key(own).clone()),
+            Self::Errors(filter) => Key::Errors(filter.key.clone()),
+        }
+    }
+
+    /// The best quality that it may come with.
+    fn best_quality(&self) -> QoS {
+        match self {
+            Self::Commands(_) => QoS::AtLeastOnce,
+            Self::Errors(_) => QoS::AtMostOnce,
+        }
+    }
 }
 
 impl Request {
@@ -59,43 +112,67 @@ impl Request {
             wanted: Vec::new(),
             current: 0,
             work: None,
+            refusal: None,
         }
     }
 
-    /// Adds what the filter at `place` stands for. To be called from the last to the first.
-    pub(super) fn add(&mut self, place: usize, key: &DeviceId, filter: Filter, qos: QoS) {
-        let same = self.wanted.iter().position(|wanted| wanted.key == *key);
+    /// Adds what the filter at `place` stands for. To be called from the last to the first. Hands
+    /// back what is granted without a question, for it to begin at once.
+    pub(super) fn add(
+        &mut self,
+        place: usize,
+        (key, wish): (Key, Wish),
+        qos: QoS,
+        own: &DeviceId,
+    ) -> Option<error::Filter> {
+        let same = self.wanted.iter().position(|wanted| wanted.key == key);
         self.filters[place] = Some(same.unwrap_or(self.wanted.len()));
-        if same.is_none() {
-            self.wanted.push(Wanted {
-                key: key.clone(),
-                filter,
-                qos,
-                result: None,
-                // Commands do not come with QoS 2.
-                is_decided: qos == QoS::ExactlyOnce,
-                is_granted: false,
-                is_given_up: false,
-            });
+        if same.is_some() {
+            return None;
         }
+        let (state, granted) = match wish {
+            wish if qos > wish.best_quality() => (State::Refused, None),
+            Wish::Errors(filter) if filter.key.device == *own => (State::Granted, Some(filter)),
+            wish => (State::Open(wish), None),
+        };
+        self.wanted.push(Wanted {
+            key,
+            qos,
+            state,
+            is_given_up: false,
+        });
+        granted
     }
 
-    /// The subscriptions that it may bring.
+    /// The subscriptions that it may still bring.
     pub(super) fn wants(&self) -> usize {
-        self.wanted.len()
+        let all = self.wanted.iter();
+        let may_begin = |state: &State| match state {
+            State::Open(_) | State::Asking | State::Made(_) => true,
+            State::Refused | State::Granted => false,
+        };
+        all.filter(|wanted| may_begin(&wanted.state)).count()
     }
 
     /// Ready when each filter has a result.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, session: &Arc<Session>) -> Poll<()> {
         while let Some(wanted) = self.wanted.get_mut(self.current) {
-            if !wanted.is_decided {
-                let start = || subscribe(session.clone(), &wanted.filter);
-                let work = self.work.get_or_insert_with(start);
+            if let State::Open(_) = wanted.state
+                && let State::Open(wish) = std::mem::replace(&mut wanted.state, State::Asking)
+            {
+                self.work = Some(make(session.clone(), wish, wanted.qos));
+            }
+            if let Some(work) = &mut self.work {
                 let result = ready!(work.as_mut().poll(cx));
                 self.work = None;
-                wanted.is_decided = true;
-                wanted.is_granted = result.is_ok();
-                wanted.result = result.ok();
+                wanted.state = match result {
+                    Ok(_) if wanted.is_given_up => State::Granted,
+                    Ok(made) => State::Made(made),
+                    Err(reason) => {
+                        self.refusal.get_or_insert(reason);
+                        State::Refused
+                    }
+                };
             }
             self.current += 1;
         }
@@ -103,53 +180,84 @@ impl Request {
     }
 
     /// An UNSUBSCRIBE: the subscription ends as soon as it begins. Says whether there was one to end.
-    pub(super) fn give_up(&mut self, key: &DeviceId) -> bool {
+    pub(super) fn give_up(&mut self, key: &Key) -> bool {
         let mut wanted = self.wanted.iter_mut();
         let Some(wanted) = wanted.find(|wanted| wanted.key == *key) else {
             return false;
         };
-        let is_refused = wanted.is_decided && wanted.result.is_none();
-        wanted.result = None;
-        !std::mem::replace(&mut wanted.is_given_up, true) && !is_refused
+        match wanted.state {
+            State::Refused | State::Granted => false,
+            State::Made(_) => {
+                wanted.state = State::Granted;
+                true
+            }
+            State::Open(_) | State::Asking => !std::mem::replace(&mut wanted.is_given_up, true),
+        }
+    }
+
+    /// What the device is told of those that were refused; nothing if its filters say it all.
+    pub(super) fn refusal(&self) -> String {
+        let text = self.refusal.as_ref().map(Reason::text);
+        text.unwrap_or_default().to_owned()
     }
 
     /// With what each filter was granted, and what there is now.
     pub(super) fn finish(self) -> (Vec<Option<QoS>>, impl Iterator<Item = Made>) {
         let granted = |place: usize| {
             let wanted = &self.wanted[place];
-            wanted.is_granted.then_some(wanted.qos)
+            let is_granted = matches!(wanted.state, State::Made(_) | State::Granted);
+            is_granted.then_some(wanted.qos)
         };
         let granted = self.filters.iter().map(|place| place.and_then(granted));
         let granted = granted.collect();
-        let made = self.wanted.into_iter().filter_map(|wanted| {
-            let subscription = wanted.result.filter(|_| !wanted.is_given_up)?;
-            Some(Made {
-                key: wanted.key,
-                form: wanted.filter.form,
-                qos: wanted.qos,
-                subscription,
-            })
-        });
-        (granted, made)
+        (granted, made(self.wanted))
     }
 
     /// Gives everything up and tells nobody; what has begun is seen to its end.
     pub(super) fn leave(self) {
-        self.wanted
-            .into_iter()
-            .filter_map(|wanted| wanted.result)
-            .for_each(Subscription::leave);
+        made(self.wanted).for_each(Made::leave);
         if let Some(work) = self.work {
             tokio::spawn(async move {
-                if let Ok(subscription) = work.await {
-                    subscription.leave();
+                if let Ok(made) = work.await {
+                    made.leave();
                 }
             });
         }
     }
 }
 
-fn subscribe(session: Arc<Session>, filter: &Filter) -> Work {
-    let target = filter.target.clone();
-    Box::pin(async move { session.subscribe(target, ROOM).await })
+impl Made {
+    fn leave(self) {
+        match self {
+            Self::Commands { subscription, .. } => subscription.leave(),
+            Self::Errors(_) => {}
+        }
+    }
+}
+
+fn made(wanted: Vec<Wanted>) -> impl Iterator<Item = Made> {
+    wanted.into_iter().filter_map(|wanted| match wanted.state {
+        State::Made(made) => Some(made),
+        _ => None,
+    })
+}
+
+fn make(session: Arc<Session>, wish: Wish, qos: QoS) -> Work {
+    match wish {
+        Wish::Commands(filter) => Box::pin(async move {
+            let key = filter.key(&session.principal().device).clone();
+            let Filter { target, form } = filter;
+            let subscription = session.subscribe(target, ROOM).await?;
+            Ok(Made::Commands {
+                key,
+                form,
+                qos,
+                subscription,
+            })
+        }),
+        Wish::Errors(filter) => Box::pin(async move {
+            session.may_speak_for(&filter.key.device).await?;
+            Ok(Made::Errors(filter))
+        }),
+    }
 }

@@ -89,35 +89,56 @@ fn messages() {
         assert_eq!(reason.status(), status, "{reason:?}");
         assert_eq!(reason.is_terminal(true), terminal, "{reason:?}");
         let refusal = Refusal { reason, terminal };
-        let Consequence::Close(told) = consequence(&refusal, OnError::Default, PACKET) else {
+        let Consequence::Close(told) = consequence(&refusal, OnError::Default, PACKET, false)
+        else {
             panic!("{refusal:?} does not close the connection");
         };
         assert_eq!(u8::from(told), code, "{refusal:?}");
     }
 }
 
-/// §3.6.
+/// §3.6: the mode; what follows with QoS 1 and QoS 0, as long as the device is told nothing of it; the
+/// same if it has subscribed to such errors.
 #[test]
 fn what_the_device_asked_for() {
     let close = Consequence::Close(Code::ImplementationSpecificError);
     let acknowledge = Consequence::Acknowledge(NonZeroU16::MIN.saturating_add(6));
+    let nothing = Consequence::Nothing;
     let rows = [
-        (OnError::Default, close.clone(), close.clone()),
-        (OnError::Disconnect, close.clone(), close),
-        (OnError::Ignore, acknowledge, Consequence::Nothing),
-        (OnError::SkipAck, Consequence::Nothing, Consequence::Nothing),
+        (
+            OnError::Default,
+            [close.clone(), close.clone()],
+            [acknowledge.clone(), nothing.clone()],
+        ),
+        (
+            OnError::Disconnect,
+            [close.clone(), close.clone()],
+            [close.clone(), close],
+        ),
+        (
+            OnError::Ignore,
+            [acknowledge.clone(), nothing.clone()],
+            [acknowledge, nothing.clone()],
+        ),
+        (
+            OnError::SkipAck,
+            [nothing.clone(), nothing.clone()],
+            [nothing.clone(), nothing],
+        ),
     ];
     let refusal = |reason, terminal| Refusal { reason, terminal };
-    for (mode, with_qos1, with_qos0) in rows {
-        let no_consumer = refusal(Reason::NoConsumer, false);
-        assert_eq!(
-            consequence(&no_consumer, mode, PACKET),
-            with_qos1,
-            "{mode:?}"
-        );
-        assert_eq!(consequence(&no_consumer, mode, None), with_qos0, "{mode:?}");
-        let terminal = refusal(Reason::TenantDisabled, true);
-        let closed = Consequence::Close(Code::NotAuthorized);
-        assert_eq!(consequence(&terminal, mode, PACKET), closed, "{mode:?}");
+    for (mode, untold, told) in rows {
+        for (is_told, [with_qos1, with_qos0]) in [(false, untold), (true, told)] {
+            let no_consumer = refusal(Reason::NoConsumer, false);
+            let of = |packet_id| consequence(&no_consumer, mode, packet_id, is_told);
+            assert_eq!(of(PACKET), with_qos1, "{mode:?} {is_told}");
+            assert_eq!(of(None), with_qos0, "{mode:?} {is_told}");
+            let terminal = refusal(Reason::TenantDisabled, true);
+            let closed = Consequence::Close(Code::NotAuthorized);
+            for packet_id in [PACKET, None] {
+                let follows = consequence(&terminal, mode, packet_id, is_told);
+                assert_eq!(follows, closed, "{mode:?} {is_told}");
+            }
+        }
     }
 }

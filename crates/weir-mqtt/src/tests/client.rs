@@ -150,6 +150,17 @@ pub(super) fn suback(version: u8, packet_id: u16, codes: &[u8]) -> Vec<u8> {
     packet(0x90, &with_id(version, packet_id, codes.iter().copied()))
 }
 
+/// SUBACK that says why not everything was granted, where the version can.
+pub(super) fn suback_refused(version: u8, packet_id: u16, codes: &[u8], text: &str) -> Vec<u8> {
+    if version < 5 {
+        return suback(version, packet_id, codes);
+    }
+    let reason = property(0x1f, text);
+    let mut body = packet_id.to_be_bytes().to_vec();
+    body.push(reason.len().try_into().unwrap());
+    packet(0x90, &[&body[..], &reason, codes].concat())
+}
+
 /// UNSUBACK; only version 5 has codes.
 pub(super) fn unsuback(version: u8, packet_id: u16, codes: &[u8]) -> Vec<u8> {
     let codes = if version == 5 { codes } else { &[] };
@@ -162,6 +173,24 @@ pub(super) const PINGRESP: [u8; 2] = [0xd0, 0];
 pub(super) fn puback(packet_id: u16) -> [u8; 4] {
     let [high, low] = packet_id.to_be_bytes();
     [0x40, 2, high, low]
+}
+
+/// PUBACK of version 5 for a message that was refused, which says why.
+pub(super) fn puback_refused(packet_id: u16, text: &str) -> Vec<u8> {
+    let properties = [&[0x1f][..], &field(text)].concat();
+    let mut body = packet_id.to_be_bytes().to_vec();
+    body.extend([0x80, properties.len().try_into().unwrap()]);
+    packet(0x40, &[body, properties].concat())
+}
+
+/// A property whose value has its length in front.
+pub(super) fn property(id: u8, value: &str) -> Vec<u8> {
+    [&[id][..], &field(value)].concat()
+}
+
+/// A user property.
+pub(super) fn user(name: &str, value: &str) -> Vec<u8> {
+    [property(0x26, name), field(value)].concat()
 }
 
 /// A device's end of a connection.

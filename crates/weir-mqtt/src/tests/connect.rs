@@ -22,10 +22,11 @@ async fn both_versions_are_welcome_on_one_port() {
         &[0x21, 0, 64],            // Receive Maximum
         &[0x24, 1],                // Maximum QoS
         &[0x27, 0, 0, 0x08, 0x83], // Maximum Packet Size: 3 + 2048 + 128
+        &[0x22, 0, 16],            // Topic Alias Maximum
         &[0x29, 0],                // Subscription Identifiers
         &[0x2a, 0],                // Shared Subscriptions
     ];
-    let body = [&[0, 0, 19][..], &properties.concat()].concat();
+    let body = [&[0, 0, 22][..], &properties.concat()].concat();
     v5.expect(&packet(0x20, &body)).await;
     let attempts = gateway.series(&["hono_connections_attempts_total", "succeeded", "acme"]);
     assert!(attempts[0].ends_with(" 2"), "{attempts:?}");

@@ -5,6 +5,7 @@ mod command;
 mod connect;
 mod cost;
 mod end;
+mod error;
 mod fakes;
 mod independent;
 mod mutation;
@@ -13,13 +14,15 @@ mod response;
 mod subscribe;
 mod token;
 mod undelivered;
+mod v5;
 mod violation;
+mod websocket;
 
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectionBudget, PasswordVerifier, Pipeline};
+use weir_core::{ConnectionBudget, PasswordVerifier, Pipeline, PipelineOptions};
 use weir_metrics::Metrics;
 
 use crate::session::Arrival;
@@ -57,6 +60,7 @@ fn pipeline() -> (Pipeline, std::sync::Arc<FakeRegistry>, Back, Metrics) {
         northbound,
         PasswordVerifier::new(1),
         metrics.clone(),
+        PipelineOptions::default(),
     );
     (pipeline, registry, back, metrics)
 }

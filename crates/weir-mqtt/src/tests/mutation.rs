@@ -1,4 +1,7 @@
-//! Broken packet streams, by the thousand: the handler ends or goes on, and nobody else notices.
+//! Broken packet streams, by the thousand: the handler ends or goes on, and nobody else notices. The codec
+//! alone takes as many as it is given, in [`codec`].
+
+mod codec;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,12 @@ fn packets(version: u8) -> Vec<Vec<u8>> {
     } else {
         b""
     };
+    // A topic alias, a message that expires at once, text, where to answer.
+    let more: &[u8] = if is_v5 {
+        &[0x23, 0, 2, 2, 0, 0, 0, 0, 1, 1, 8, 0, 1, b't', 9, 0, 1, 7]
+    } else {
+        b""
+    };
     let none: &[u8] = if is_v5 { &[0] } else { &[] };
     let publish = |first, topic, packet_id, payload| {
         publish_with(first, version, topic, packet_id, properties, payload)
@@ -49,6 +58,7 @@ fn packets(version: u8) -> Vec<Vec<u8>> {
     vec![
         publish(0x30, "telemetry", 0, "21.5"),
         publish(0x32, "t//4711", 1, "21.5"),
+        publish_with(0x32, version, "t//4711", 12, more, "21.5"),
         publish(
             0x3b,
             "event/acme/4711/?hono-ttl=10&content-type=text%2Fplain",

@@ -3,7 +3,7 @@
 use weir_core::command::{Messaging, ReplyTo};
 use weir_core::{Endpoint, Qos, Reason};
 
-use super::client::{puback, publish};
+use super::client::{puback, puback_refused, publish};
 use super::*;
 
 #[tokio::test]
@@ -145,10 +145,13 @@ async fn what_a_device_wants_to_happen_on_error_counts_for_responses_too() {
     let gateway = Gateway::start().await;
     gateway.back.always(Err(Reason::NoConsumer));
     let mut client = gateway.connected(5).await;
-    for topic in ["c///s/0014r/200", "c///s/0014r/ok"] {
+    for (topic, text) in [
+        ("c///s/0014r/200", "no consumer available"),
+        ("c///s/0014r/ok", "invalid status code"),
+    ] {
         let topic = format!("{topic}/?on-error=ignore");
         client.send(&publish(5, &topic, 9, "x")).await;
-        client.expect(&[0x40, 3, 0, 9, 0x80]).await;
+        client.expect(&puback_refused(9, text)).await;
     }
     client.send(&publish(5, "c///s/0014r/200", 1, "x")).await;
     client.expect_disconnect(0x83).await;

@@ -30,7 +30,7 @@ pub(super) fn key() -> PublicKey {
 }
 
 /// Whom a token is for and of.
-const SENSOR: &str = r#""aud":"hono-adapter","tid":"acme","sub":"sensor1""#;
+pub(super) const SENSOR: &str = r#""aud":"hono-adapter","tid":"acme","sub":"sensor1""#;
 const ANYBODY: &str = r#""aud":"some-project""#;
 const CLIENT: &str = "tenants/acme/devices/sensor1";
 
@@ -45,11 +45,16 @@ fn signed_by(key: &EcdsaKeyPair, names: &str, age: u64) -> String {
     format!("{signed}.{}", BASE64.encode(signature))
 }
 
-fn token(names: &str) -> String {
+pub(super) fn token(names: &str) -> String {
     signed_by(&DEVICE, names, 0)
 }
 
-fn connect<'a>(version: u8, client_id: &'a str, username: &'a str, token: &'a str) -> Connect<'a> {
+pub(super) fn connect<'a>(
+    version: u8,
+    client_id: &'a str,
+    username: &'a str,
+    token: &'a str,
+) -> Connect<'a> {
     Connect {
         version,
         keep_alive: 0,

@@ -73,6 +73,7 @@ fn only_qos_1_is_ever_acknowledged() {
     let expected = Reply {
         packet_id: Some(NonZeroU16::MIN),
         on_error: OnError::Ignore,
+        topic: "x/?on-error=ignore".into(),
     };
     assert_eq!(reply("x/?on-error=ignore", QoS::AtLeastOnce), expected);
     assert_eq!(reply("/t", QoS::AtLeastOnce).on_error, OnError::Default);

@@ -62,7 +62,7 @@ fn whatever_else_is_no_filter_for_commands() {
         "/command///req/#",
         "$share/group/command///req/#",
         "telemetry",
-        // Subscriptions for errors are not to be had yet.
+        // Those are for errors.
         "error///#",
         "e//+/#",
     ] {
