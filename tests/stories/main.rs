@@ -6,9 +6,17 @@
 //! * [`settlement`]: what an application says of a message, and what the device hears of it.
 //! * [`events`]: what waits for its application, over kills and stops, and what becomes of it.
 //! * [`downlink`]: commands to devices, and their responses.
+//! * [`mqtt5`]: what devices of MQTT 5 can say and are told beyond MQTT 3.1.1.
+//! * [`errors`]: what devices hear of messages that were refused, by subscription.
 //! * [`matrix`]: the failure matrix of the device contract, a row a case.
 //! * [`faults`]: consumers that die, processes that are killed or stopped.
 //! * [`hostile`]: what no well-behaved client sends.
+//! * [`halfway`]: connections that begin and do not go on.
+//! * [`oversized`]: what is larger than it may be.
+//! * [`floods`]: too many connections, guessers, and a tenant that sends without end.
+//! * [`slow`]: devices that read nothing.
+//! * [`limits`]: what a tenant's devices may use, and what they hear when it is too much.
+//! * [`reconnect`]: all devices come at once, again and again.
 //! * [`operation`]: configuration, accounts, logs, the demonstration.
 //! * [`commands`]: what operators do to tenants, devices and credentials from a shell, and what it does
 //!   there in an application's place.
@@ -16,6 +24,7 @@
 //! * [`provisioning`]: devices that are registered by themselves, and the applications that hear of it.
 //! * [`certificates`]: devices that say who they are by a certificate.
 //! * [`tls`]: the same path with TLS on every connection, and certificates that are replaced.
+//! * [`websocket`]: what else the HTTP adapter's ports speak, MQTT over WebSockets and HTTP/2.
 //!
 //! No story sleeps to wait for a state: each waits for the state itself, with one generous deadline
 //! for the whole story ([`kit::story`]).
@@ -29,14 +38,23 @@
 mod certificates;
 mod commands;
 mod downlink;
+mod errors;
 mod events;
 mod faults;
+mod floods;
+mod halfway;
 mod hostile;
 mod kit;
+mod limits;
 mod matrix;
+mod mqtt5;
 mod operation;
+mod oversized;
 mod path;
 mod provisioning;
+mod reconnect;
 mod registry;
 mod settlement;
+mod slow;
 mod tls;
+mod websocket;

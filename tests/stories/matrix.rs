@@ -2,7 +2,12 @@
 //! HTTP and MQTT: a row a case. What is wrong with a message itself is in [`content`]; what consumers do
 //! is in `settlement`.
 
+mod anonymous;
 mod content;
+mod downstream;
+mod line;
+mod messages;
+mod tokens;
 
 use reqwest::{Client, Method};
 use serde_json::json;
@@ -14,7 +19,7 @@ struct World {
     gateway: Gateway,
     /// In a tenant that is fine, with a consumer.
     good: Device,
-    /// Its registration is disabled, its credentials are not.
+    /// Its registration is disabled, its credentials are not. Otherwise it could act for `orphan`.
     disabled_device: Device,
     /// Its credentials are disabled.
     disabled_credentials: Device,
@@ -48,6 +53,8 @@ async fn world() -> World {
     let concentrator = gateway.device(&tenant, "concentrator", json!({})).await;
     let edge = json!({"enabled": false, "via": ["concentrator"]});
     gateway.device(&tenant, "edge", edge).await;
+    let orphan = json!({"via": ["off"]});
+    gateway.device(&tenant, "orphan", orphan).await;
     gateway.device(&tenant, "stranger", json!({})).await;
 
     let off = gateway.tenant(json!({})).await;

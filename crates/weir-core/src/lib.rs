@@ -17,6 +17,7 @@
 //! * [`Reason`] is the closed list of why a message or a connection is refused.
 //! * [`Registry`] (tenants, devices, credentials) and [`Northbound`] (where messages go) are the
 //!   traits that other crates implement. Core depends on neither.
+//! * [`Usage`] counts what tenants use, and refuses what is more than their limits allow.
 //! * [`PasswordVerifier`] and [`Accounts`] check secrets, off the async threads and remembered
 //!   briefly; [`ConnectionBudget`] bounds what a process holds open.
 //!
@@ -52,6 +53,7 @@ mod timestamp;
 mod trace;
 mod trust_anchor;
 pub mod uplink;
+mod usage;
 #[cfg(test)]
 mod world;
 
@@ -83,4 +85,5 @@ pub use timestamp::{NotATimestamp, Timestamp};
 pub use trace::{TraceContext, Traceparent};
 pub use trust_anchor::TrustAnchor;
 pub use uplink::{Endpoint, Outcome, Received, Refusal, ResponseHead, Target};
+pub use usage::{PeriodSum, TenantSums, Usage, UsageSnapshot};
 pub use weir_metrics::Qos;

@@ -11,7 +11,7 @@ use crate::connections::Connections;
 use crate::{
     Anonymous, AuthenticationError, ChangeListener, ClientContext, ConnectionEvents, LogLimit,
     Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason, Registry,
-    Session, Target, TenantId, anonymous, shorten,
+    Session, Target, TenantId, Usage, anonymous, shorten,
 };
 
 /// What those can cause who have not logged in is told a few times a second.
@@ -32,6 +32,7 @@ struct Parts {
     connections: Arc<Connections>,
     commands: Commands,
     connection_events: ConnectionEvents,
+    usage: Usage,
 }
 
 /// What a pipeline can do in one way or another.
@@ -40,6 +41,8 @@ pub struct PipelineOptions {
     pub router: Arc<dyn CommandRouter>,
     /// Who is told of devices that connect and disconnect.
     pub connection_events: ConnectionEvents,
+    /// What tenants have used so far.
+    pub usage: Usage,
 }
 
 impl Default for PipelineOptions {
@@ -47,6 +50,7 @@ impl Default for PipelineOptions {
         Self {
             router: Arc::new(LocalRouter::default()),
             connection_events: ConnectionEvents::default(),
+            usage: Usage::default(),
         }
     }
 }
@@ -63,8 +67,9 @@ impl Pipeline {
         let PipelineOptions {
             router,
             connection_events,
+            usage,
         } = options;
-        let commands = Commands::new(registry.clone(), router, metrics.clone());
+        let commands = Commands::new(registry.clone(), router, metrics.clone(), usage.clone());
         Self(Arc::new(Parts {
             registry,
             northbound,
@@ -73,6 +78,7 @@ impl Pipeline {
             connections: Arc::default(),
             commands,
             connection_events,
+            usage,
         }))
     }
 
@@ -213,6 +219,10 @@ impl Pipeline {
 
     pub(crate) fn northbound(&self) -> &dyn Northbound {
         &*self.0.northbound
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.0.usage
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

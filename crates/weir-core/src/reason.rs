@@ -305,6 +305,73 @@ impl Reason {
         }
     }
 
+    /// One example of every reason, also of each rule, fault and condition, in the order of their
+    /// names.
+    pub fn examples() -> impl Iterator<Item = Self> {
+        std::iter::successors(Some(Self::AdapterDisabled), Self::next_example)
+    }
+
+    /// The example behind this one. A new reason has to be given its place here.
+    fn next_example(&self) -> Option<Self> {
+        use CredentialFault as Fault;
+        use RejectCondition as Condition;
+        let bad = |rule, text| Self::BadRequest(rule, Cow::Borrowed(text));
+        let rejected = |condition| Self::Rejected(condition, Some("temperature is missing".into()));
+        Some(match self {
+            Self::AdapterDisabled => bad(Rule::Address, "malformed topic name"),
+            Self::BadRequest(Rule::Address, _) => bad(
+                Rule::ContentType,
+                "content type [text/plain] does not match payload",
+            ),
+            Self::BadRequest(Rule::ContentType, _) => {
+                bad(Rule::Encoding, "request URI cannot be decoded")
+            }
+            Self::BadRequest(Rule::Encoding, _) => {
+                bad(Rule::Qos, "Only QoS 1 supported for event messages")
+            }
+            Self::BadRequest(Rule::Qos, _) => Self::ConnectionDurationExceeded,
+            Self::ConnectionDurationExceeded => Self::CredentialExpired,
+            Self::CredentialExpired => Self::DataVolumeExceeded,
+            Self::DataVolumeExceeded => Self::DeviceLimitReached,
+            Self::DeviceLimitReached => Self::DeviceUnknown,
+            Self::DeviceUnknown => Self::DownstreamUnavailable,
+            Self::DownstreamUnavailable => Self::EventStoreFull,
+            Self::EventStoreFull => Self::ForeignTenant,
+            Self::ForeignTenant => Self::GatewayNotAuthorised,
+            Self::GatewayNotAuthorised => Self::GatewayUnknown,
+            Self::GatewayUnknown => Self::InstanceConnectionsExceeded,
+            Self::InstanceConnectionsExceeded => Self::Internal,
+            Self::Internal => Self::Modified,
+            Self::Modified => Self::NoConsumer,
+            Self::NoConsumer => Self::NoCredit,
+            Self::NoCredit => Self::NoSuchEndpoint,
+            Self::NoSuchEndpoint => Self::NotAnnounced,
+            Self::NotAnnounced => Self::OutcomeTimeout,
+            Self::OutcomeTimeout => Self::PayloadTooLarge,
+            Self::PayloadTooLarge => Self::RegistryUnavailable,
+            Self::RegistryUnavailable => rejected(Condition::InternalError),
+            Self::Rejected(Condition::InternalError, _) => {
+                rejected(Condition::ResourceLimitExceeded)
+            }
+            Self::Rejected(Condition::ResourceLimitExceeded, _) => {
+                rejected(Condition::UnauthorizedAccess)
+            }
+            Self::Rejected(Condition::UnauthorizedAccess, _) => rejected(Condition::Other),
+            Self::Rejected(Condition::Other, _) => Self::Released,
+            Self::Released => Self::ShuttingDown,
+            Self::ShuttingDown => Self::TenantConnectionsExceeded,
+            Self::TenantConnectionsExceeded => Self::TenantDisabled,
+            Self::TenantDisabled => Self::TenantUnknown,
+            Self::TenantUnknown => Self::Unauthorized(Fault::Malformed),
+            Self::Unauthorized(Fault::Malformed) => Self::Unauthorized(Fault::Missing),
+            Self::Unauthorized(Fault::Missing) => Self::Unauthorized(Fault::Untrusted),
+            Self::Unauthorized(Fault::Untrusted) => Self::Unauthorized(Fault::Wrong),
+            Self::Unauthorized(Fault::Wrong) => Self::UndeliverableHere,
+            Self::UndeliverableHere => Self::Unsettled,
+            Self::Unsettled => return None,
+        })
+    }
+
     /// How a connection attempt that failed for this reason is counted.
     pub fn attempt_outcome(&self) -> AttemptOutcome {
         match self {
@@ -332,5 +399,25 @@ impl Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.text(), self.status())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reason_is_without_an_example() {
+        let examples: Vec<_> = Reason::examples().take(100).collect();
+        // Each is behind all before it, so none is left out by going round in a circle.
+        assert!(examples.is_sorted_by_key(Reason::name));
+        for (place, example) in examples.iter().enumerate() {
+            assert!(!examples[..place].contains(example), "{example:?} twice");
+        }
+        assert!(
+            examples
+                .last()
+                .is_some_and(|last| last.next_example().is_none())
+        );
     }
 }

@@ -9,6 +9,7 @@ use weir_metrics::TenantMeters;
 use crate::connection_events::{self, Cause};
 use crate::connections::Place;
 use crate::provisioning::announce;
+use crate::usage::{Seat, TenantUsage, Volume};
 use crate::{
     Assertion, AssertionError, Cached, Defaults, Delivery, DeviceId, Downstream, Endpoint,
     LookupError, Outcome, Outlet, Pipeline, Principal, Protocol, Reason, RegisteredTenant, Rule,
@@ -27,11 +28,18 @@ pub struct Session {
     protocol: Protocol,
     principal: Principal,
     meters: Arc<TenantMeters>,
+    usage: Arc<TenantUsage>,
     /// Of uploads.
     outlets: [Arc<dyn Outlet>; Endpoint::UPLOADS.len()],
     origins: Mutex<Origins>,
-    /// If this session is an open connection: its place among them.
-    place: Option<Place>,
+    /// If this session is an open connection.
+    connection: Option<Connection>,
+}
+
+/// What an open connection holds for as long as it is open.
+struct Connection {
+    place: Place,
+    _seat: Seat,
 }
 
 /// What is known of the devices that this session sends for.
@@ -47,6 +55,8 @@ pub(crate) struct Origin {
     tenant: Cached<RegisteredTenant>,
     assertion: Cached<Assertion>,
     pub(crate) defaults: Arc<Defaults>,
+    /// How much its tenant's devices may exchange, if that is limited.
+    volume: Option<Volume>,
 }
 
 impl Origin {
@@ -56,7 +66,14 @@ impl Origin {
     }
 
     fn is_stale(&self) -> bool {
-        self.tenant.is_stale() || self.assertion.is_stale()
+        let is_over = || self.volume.as_ref().is_some_and(Volume::is_over);
+        self.tenant.is_stale() || self.assertion.is_stale() || is_over()
+    }
+
+    /// Whether its tenant's devices may not exchange as much as a message of this accounting size.
+    pub(crate) fn is_too_much(&self, size: u64) -> bool {
+        let volume = self.volume.as_ref();
+        volume.is_some_and(|volume| volume.refuses(size))
     }
 
     /// Lets commands find the way to a device that has more than one gateway (northbound contract
@@ -71,7 +88,8 @@ impl Origin {
 }
 
 impl Session {
-    /// Opens the session of a connection; the device's own registration is asserted.
+    /// Opens the session of a connection; the device's own registration is asserted, and its tenant's limits
+    /// are kept.
     pub(crate) async fn connect(
         pipeline: &Pipeline,
         protocol: Protocol,
@@ -82,10 +100,11 @@ impl Session {
         let Principal { tenant, device, .. } = session.principal.clone();
         // First the place, then the question: a device that is deleted in between is sent away.
         let place = pipeline.connections().enter(&tenant, &device);
-        session.resolve(&device, || Ok(())).await?;
+        let origin = session.resolve(&device, || Ok(())).await?;
+        let seat = session.usage.enter(origin.tenant())?;
         connection_events::tell(&session, Cause::Connected, remote_id).await?;
         session.meters.connected().opened(Instant::now());
-        session.place = Some(place);
+        session.connection = Some(Connection { place, _seat: seat });
         Ok(Arc::new(session))
     }
 
@@ -103,21 +122,22 @@ impl Session {
             meters: pipeline
                 .metrics()
                 .tenant(protocol.component(), tenant.as_str()),
+            usage: pipeline.usage().of(tenant),
             outlets: Endpoint::UPLOADS
                 .map(|endpoint| pipeline.northbound().outlet(tenant, endpoint)),
             pipeline: pipeline.clone(),
             protocol,
             principal,
             origins: Mutex::default(),
-            place: None,
+            connection: None,
         }
     }
 
     /// Waits until the connection is to be closed, because its device or tenant was deleted or
     /// disabled (device contract §1.17). An exchange is never.
     pub async fn closed(&self) {
-        match &self.place {
-            Some(place) => place.closed().await,
+        match &self.connection {
+            Some(connection) => connection.place.closed().await,
             None => std::future::pending().await,
         }
     }
@@ -131,7 +151,8 @@ impl Session {
 
     /// Whether the connection is to be closed; see [`Session::closed`].
     pub fn is_closed(&self) -> bool {
-        self.place.as_ref().is_some_and(Place::is_closed)
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.place.is_closed())
     }
 
     /// Whether the credentials with which the device logged in have expired since. It may then do
@@ -177,6 +198,10 @@ impl Session {
         &self.meters
     }
 
+    pub(crate) fn usage(&self) -> &TenantUsage {
+        &self.usage
+    }
+
     pub(crate) fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
@@ -191,6 +216,18 @@ impl Session {
                 outlet.publish(message)
             }
         }
+    }
+
+    /// Whether the session's own device may speak for `device`: both are registered, and if they differ
+    /// the one is a gateway of the other.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub async fn may_speak_for(&self, device: &DeviceId) -> Result<(), Reason> {
+        if self.known(device).is_none() {
+            self.resolve(device, || Ok(())).await?;
+        }
+        Ok(())
     }
 
     /// What is known of `device` without asking the registry.
@@ -216,11 +253,13 @@ impl Session {
         let tenant = self.tenant().await?;
         let settings = &tenant.settings;
         let defaults = Arc::new(Defaults::merge(&settings.defaults, &assertion.defaults));
+        let volume = self.usage.volume(settings);
         let origin = Origin {
             device: device.clone(),
             tenant,
             assertion,
             defaults,
+            volume,
         };
         Ok(self.remember(Arc::new(origin)))
     }
@@ -325,7 +364,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.place.is_some() {
+        if self.connection.is_some() {
             self.meters.connected().closed(Instant::now());
         }
     }

@@ -82,7 +82,7 @@ pub struct ConnectionDuration {
 }
 
 /// A stretch of time after which counting starts anew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Period {
     /// What it is made of.

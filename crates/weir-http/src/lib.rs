@@ -10,7 +10,8 @@
 //!   (bounded reading) and `cors`.
 //! * `command` writes a command into an answer, and reads what a device responds to one; `handover`
 //!   knows when a command counts as accepted.
-//! * `outcome` is the table from outcome to status, headers and body.
+//! * `outcome` is the table from outcome to status, headers and body; [`answer_to`] shows it to the
+//!   documentation.
 //! * `websocket` lets a connection leave HTTP for MQTT, of which it knows the name. The composition
 //!   says who goes on with it ([`WebSockets`]).
 //!
@@ -47,6 +48,7 @@ use weir_core::{ConnectionBudget, Pipeline};
 use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
 
 pub use config::HttpConfig;
+pub use outcome::{HttpAnswer, answer_to};
 pub use websocket::{WebSocket, WebSockets};
 
 use request::Front;

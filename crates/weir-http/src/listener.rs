@@ -84,6 +84,7 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
     }
     if let Some((stream, read_ahead)) = link.upgrade.taken().await {
         let tls = link.tls.clone();
+        drop(link);
         let connection = Connection {
             stream,
             peer,

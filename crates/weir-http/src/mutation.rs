@@ -408,8 +408,7 @@ async fn exchange(bytes: &[u8], piece: usize) -> Vec<String> {
     let mut answer = Vec::new();
     let (_, (), _) = tokio::join!(server, send, reader.read_to_end(&mut answer));
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."));
-    let read = std::mem::take(&mut *read.lock().unwrap());
-    read
+    std::mem::take(&mut *read.lock().unwrap())
 }
 
 #[tokio::test]

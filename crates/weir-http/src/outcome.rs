@@ -28,6 +28,34 @@ pub(crate) enum Phase {
     Upload,
 }
 
+/// What an HTTP device is answered when an upload of its own is refused for a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u16,
+    /// The error in the body; `None` if that is a page for people.
+    pub text: Option<String>,
+    /// Whether `Retry-After` says when to try again.
+    pub retry: bool,
+    /// Whether `WWW-Authenticate` names the ways to authenticate.
+    pub challenges: bool,
+}
+
+/// The answer to an upload that is refused for this reason, as [documentation](HttpAnswer) of the table
+/// that this adapter answers from.
+pub fn answer_to(reason: &Reason) -> HttpAnswer {
+    let answer = Answer::refusal(reason, Phase::Upload);
+    HttpAnswer {
+        status: answer.status.as_u16(),
+        text: match answer.content {
+            Content::Error(text) => Some(text.into_owned()),
+            Content::Empty | Content::Page(_) => None,
+        },
+        retry: answer.retry,
+        challenges: answer.challenges,
+    }
+}
+
 /// An answer before it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {

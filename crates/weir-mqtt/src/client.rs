@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use weir_core::{Anonymous, Outcome, Pipeline, Principal, Protocol, Reason, Session, Target};
+use bytestring::ByteString;
+use weir_core::{
+    Anonymous, DeviceId, Outcome, Pipeline, Principal, Protocol, Reason, Session, Target, TenantId,
+};
 
 /// Who a connection's messages are from.
 #[derive(Clone, Debug)]
@@ -13,11 +16,72 @@ pub(crate) enum Client {
     Anybody(Arc<Anonymous>),
 }
 
+/// Whose the messages and filters are that name nobody: the device's that has said who it is.
+pub(crate) type Own<'a> = Option<(&'a TenantId, &'a DeviceId)>;
+
+/// A device that is named in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) tenant: TenantId,
+    pub(crate) device: DeviceId,
+}
+
+/// Whom a filter is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The client's own device.
+    Own,
+    /// That, and all that it is the gateway of.
+    All,
+    /// One that it may be the gateway of.
+    Other,
+}
+
+impl Key {
+    /// Reads whom the segments of a filter name; `None` if it may not be about them. Who was not asked
+    /// who he is has to name both, and is nobody's gateway (device contract §3.8, §3.9).
+    pub(crate) fn of_filter(own: Own<'_>, tenant: &str, device: &str) -> Option<(Self, Whose)> {
+        // [MQTT-4.7.1-2, -3]
+        let is_name = |text: &str| !text.is_empty() && !text.contains(['+', '#']);
+        let Some((own_tenant, own_device)) = own else {
+            let key = || Self {
+                tenant: tenant.into(),
+                device: device.into(),
+            };
+            let is_named = is_name(tenant) && is_name(device);
+            return is_named.then(|| (key(), Whose::Own));
+        };
+        if !tenant.is_empty() && tenant != own_tenant.as_str() {
+            return None;
+        }
+        let (device, whose) = match device {
+            "" => (own_device.clone(), Whose::Own),
+            "+" => (own_device.clone(), Whose::All),
+            named if named == own_device.as_str() => (own_device.clone(), Whose::Own),
+            other if is_name(other) => (other.into(), Whose::Other),
+            _ => return None,
+        };
+        let tenant = own_tenant.clone();
+        Some((Self { tenant, device }, whose))
+    }
+
+    /// The same as an address names it.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            tenant: Some(ByteString::from(self.tenant.as_str())),
+            device: Some(ByteString::from(self.device.as_str())),
+        }
+    }
+}
+
 impl Client {
     /// The device that has said who it is, if it was asked.
-    pub(crate) fn principal(&self) -> Option<&Principal> {
+    pub(crate) fn own(&self) -> Own<'_> {
         match self {
-            Self::Device(session) => Some(session.principal()),
+            Self::Device(session) => {
+                let Principal { tenant, device, .. } = session.principal();
+                Some((tenant, device))
+            }
             Self::Anybody(_) => None,
         }
     }

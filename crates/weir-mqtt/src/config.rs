@@ -36,6 +36,10 @@ pub struct MqttConfig {
     pub tls_certificate: Option<PathBuf>,
     /// The private key that belongs to `tls_certificate`, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Whether devices have to say who they are. If not, each may send for any device there is: every
+    /// topic then names tenant and device, and their registration is all that is checked.
+    /// Default: true.
+    pub authentication_required: bool,
     /// The largest payload, in bytes, 0 to 268435327. A packet whose remaining length exceeds it by
     /// more than 128 ends its connection. Default: 2048.
     pub max_payload_size: usize,
@@ -70,6 +74,7 @@ impl Default for MqttConfig {
             tls_port: 8883,
             tls_certificate: None,
             tls_key: None,
+            authentication_required: true,
             max_payload_size: 2048,
             connect_timeout: 30,
             max_in_flight: NonZeroU16::MIN.saturating_add(63),

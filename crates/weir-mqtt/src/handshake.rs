@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
     AuthenticationError, ClientContext, CredentialFault, Pipeline, Principal, Protocol, Reason,
-    Session,
 };
 
+use crate::client::Client;
 use crate::codec::{self, BadConnect, Codec, Connect, Limits};
 use crate::credentials::{self, Login};
 use crate::outcome::connect_code;
@@ -26,7 +26,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client that may stay.
 pub(crate) struct Accepted {
     pub(crate) codec: Codec,
-    pub(crate) session: Arc<Session>,
+    pub(crate) client: Client,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
     /// What the client calls itself; may be empty. A copy: the rest of CONNECT has a password.
@@ -63,12 +63,12 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let pipeline = &shared.pipeline;
     let decision = tokio::select! {
         biased;
-        decision = decide(pipeline, &arrival, &request) => decision,
+        decision = decide(shared, &arrival, &request) => decision,
         () = stop.cancelled() => Err(refused(pipeline, Reason::ShuttingDown)),
         () = tokio::time::sleep(allowed) => Err(refused(pipeline, Reason::RegistryUnavailable)),
     };
     match decision {
-        Ok(session) => {
+        Ok(client) => {
             let asked = request.keep_alive;
             let instead = shared.config.keep_alive_instead_of(asked);
             let instead = instead.filter(|_| codec.is_v5());
@@ -78,10 +78,14 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
                 assigned_client_id: request.client_id.is_empty().then(assigned_client_id),
             };
             let is_told = codec.accept(limits, &mut wire.outbox);
-            // A client that CONNACK is too large for can do nothing here.
-            is_told.then_some(Accepted {
+            if !is_told {
+                // A client that CONNACK is too large for can do nothing here.
+                client.disconnected(&request.client_id).await;
+                return None;
+            }
+            Some(Accepted {
                 codec,
-                session,
+                client,
                 keep_alive: instead.unwrap_or(asked),
                 client_id: Box::from(&*request.client_id),
             })
@@ -120,13 +124,15 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn decide(
-    pipeline: &Pipeline,
-    arrival: &Arrival,
-    request: &Connect,
-) -> Result<Arc<Session>, Reason> {
+async fn decide(shared: &Shared, arrival: &Arrival, request: &Connect) -> Result<Client, Reason> {
+    let Shared { config, pipeline } = shared;
     if !arrival.has_place {
         return Err(refused(pipeline, Reason::InstanceConnectionsExceeded));
+    }
+    if !config.authentication_required {
+        // Whatever it says of itself is not looked at (device contract §3.2).
+        let anonymous = pipeline.connect_anonymous(Protocol::Mqtt);
+        return Ok(Client::Anybody(Arc::new(anonymous)));
     }
     let principal = authenticate(pipeline, arrival, request).await;
     let principal = principal.map_err(|error| {
@@ -134,7 +140,7 @@ async fn decide(
         error.reason
     })?;
     let connected = pipeline.connect(Protocol::Mqtt, principal, &request.client_id);
-    connected.await
+    Ok(Client::Device(connected.await?))
 }
 
 /// A client certificate goes first. If it leads nowhere, a token or a password may (device contract

@@ -10,7 +10,10 @@
 //!   whose device never subscribes has none of it.
 //! * `error` has the subscriptions for errors, and what a device is told of a refused message.
 //! * `address` and `bag` read topics; `credentials` reads what CONNECT says about the device;
-//!   `outcome` is the table from a reason to what the device gets to see.
+//!   `outcome` is the table from a reason to what the device gets to see, which [`answer_to`] shows to
+//!   the documentation.
+//! * `client` is who is at the other end: a device that has said who it is, or, where nobody is asked,
+//!   anybody.
 //! * `codec` is the only module that knows the wire format. It wraps `rmqtt-codec`, never hands it
 //!   a packet that is not there in full, and makes the checks that crate leaves to its users.
 //! * `websocket` turns the messages of a WebSocket into the stream of bytes that a session reads and
@@ -25,6 +28,7 @@
 
 mod address;
 mod bag;
+mod client;
 mod codec;
 mod command;
 mod config;
@@ -50,6 +54,7 @@ use weir_core::{ConnectionBudget, Pipeline};
 use weir_listener::{Bind, BindError, ClientCertificates, Connection, Listener, Tls, TlsPort};
 
 pub use config::MqttConfig;
+pub use outcome::{MqttAnswer, answer_to};
 pub use websocket::WebSockets;
 
 use session::{Arrival, Shared};

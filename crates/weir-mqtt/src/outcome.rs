@@ -35,6 +35,31 @@ struct Answer {
     disconnect: Code,
 }
 
+/// The codes that an MQTT device is told when it or one of its messages is refused for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MqttAnswer {
+    /// In CONNACK of version 3.1.1 (MQTT 3.1.1 §3.2.2.3).
+    pub connack_v3: u8,
+    /// In CONNACK of version 5 (MQTT 5 §3.2.2.2).
+    pub connack_v5: u8,
+    /// In DISCONNECT of version 5, if the connection ends because of a message (MQTT 5 §3.14.2.1).
+    pub disconnect_v5: u8,
+}
+
+/// The codes for this reason, as [documentation](MqttAnswer) of the table that this adapter answers
+/// from. Not every reason comes up in every place.
+pub fn answer_to(reason: &Reason) -> MqttAnswer {
+    let Answer {
+        connack: ConnectCode { v3, v5 },
+        disconnect,
+    } = answer(reason);
+    MqttAnswer {
+        connack_v3: v3.into(),
+        connack_v5: v5.into(),
+        disconnect_v5: disconnect.into(),
+    }
+}
+
 /// What CONNACK says to a client that may not connect.
 pub(crate) fn connect_code(reason: &Reason) -> ConnectCode {
     answer(reason).connack

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
-use weir_core::{Pipeline, Principal, Reason, Refusal};
+use weir_core::{Pipeline, Reason, Refusal};
 use weir_listener::TlsPeer;
 
 use crate::MqttConfig;
@@ -62,9 +62,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let Some(mut accepted) = handshake.await else {
         return Box::pin(wire.close(|| ())).await;
     };
-    let session = accepted.session.clone();
+    let client = accepted.client.clone();
     let client_id = std::mem::take(&mut accepted.client_id);
-    let closed = session.clone();
+    let closed = client.clone();
     let halt = async move {
         tokio::select! {
             () = closed.closed() => Halt::Closed,
@@ -73,7 +73,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let is_registered = Connected::new(wire, accepted, halt, shared).run().await;
     if is_registered {
-        Box::pin(session.disconnected(&client_id)).await;
+        Box::pin(client.disconnected(&client_id)).await;
     }
 }
 
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         Self {
             wire,
             codec: accepted.codec,
-            uplinks: Uplinks::new(accepted.session, shared.config.max_in_flight),
+            uplinks: Uplinks::new(accepted.client, shared.config.max_in_flight),
             downlinks: None,
             keep_alive: KeepAlive::new(accepted.keep_alive, now),
             stall: StallWatch::default(),
@@ -152,8 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     /// Serves the connection to its end. Says whether its device is still registered then.
     async fn run(mut self) -> bool {
         let end = poll_fn(|cx| self.poll(cx)).await;
-        let session = self.uplinks.session();
-        let is_registered = !end.is_unregistered() && !session.is_closed();
+        let is_registered = !end.is_unregistered() && !self.uplinks.client().is_closed();
         if let Some(close) = self.finish(end, is_registered) {
             close.await;
         }
@@ -323,14 +322,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         let Some(downlinks) = &self.downlinks else {
             return false;
         };
-        let Principal { tenant, device, .. } = self.uplinks.session().principal();
+        let own = self.uplinks.client().own();
         let refused = Refused {
             topic: &reply.topic,
             packet_id: reply.packet_id,
             reason,
         };
         let now = OffsetDateTime::now_utc();
-        let notice = downlinks.errors().notice((tenant, device), refused, now);
+        let notice = downlinks.errors().notice(own, refused, now);
         if let Some(Notice { topic, payload }) = &notice {
             let out = &mut self.wire.outbox;
             let message = Message {
@@ -376,7 +375,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             packet,
             Packet::Subscribe(..) | Packet::Unsubscribe(..) | Packet::PublishAck(..)
         );
-        if ends && self.uplinks.session().has_expired() {
+        if ends && self.uplinks.client().has_expired() {
             let _ = self.answer_outcomes(cx);
             let ending = Ending::Refused(Reason::CredentialExpired);
             return Flow::Break(End::Close(DisconnectReasonCode::NotAuthorized, ending));
@@ -410,10 +409,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     /// Most connections never have any.
     fn downlinks(&mut self) -> &mut Downlinks {
         let new = || {
-            let session = self.uplinks.session().clone();
+            let client = self.uplinks.client().clone();
             let receive_maximum = self.codec.receive_maximum();
             let timeout = Duration::from_millis(self.command_timeout.into());
-            Box::new(Downlinks::new(session, timeout, receive_maximum))
+            Box::new(Downlinks::new(client, timeout, receive_maximum))
         };
         self.downlinks.get_or_insert_with(new)
     }

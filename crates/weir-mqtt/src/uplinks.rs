@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::future::Future as _;
 use std::num::NonZeroU16;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -15,11 +14,12 @@ use rmqtt_codec::types::{Publish, QoS};
 use rmqtt_codec::v5::PublishProperties;
 use weir_core::uplink::{Admission, Admitted, Published};
 use weir_core::{
-    Endpoint, Outcome, Qos, Reason, Received, Refusal, ResponseHead, Rule, Session, TraceContext,
+    Endpoint, Outcome, Qos, Reason, Received, Refusal, ResponseHead, Rule, TraceContext,
 };
 
 use crate::address::{self, Address, Malformed, NoEndpoint};
 use crate::bag::{self, OnError, PropertyBag};
+use crate::client::Client;
 
 /// A row that grew beyond this is given back when it is empty.
 const KEPT_ROW: usize = 16;
@@ -30,7 +30,7 @@ const KEPT_ROW: usize = 16;
 /// Only the front of the row is polled: whatever is settled behind it waits anyway, and a batch
 /// that is settled at once costs one wake-up.
 pub(crate) struct Uplinks {
-    session: Arc<Session>,
+    client: Client,
     limit: usize,
     row: VecDeque<Open>,
     /// The message that came last, if the registry has to be asked before it may go out. Until then
@@ -66,9 +66,9 @@ pub(crate) struct Reply {
 }
 
 impl Uplinks {
-    pub(crate) fn new(session: Arc<Session>, limit: NonZeroU16) -> Self {
+    pub(crate) fn new(client: Client, limit: NonZeroU16) -> Self {
         Self {
-            session,
+            client,
             limit: limit.get().into(),
             row: VecDeque::new(),
             admission: None,
@@ -76,8 +76,8 @@ impl Uplinks {
     }
 
     /// Whose messages they are.
-    pub(crate) fn session(&self) -> &Arc<Session> {
-        &self.session
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Whether one more message may be started.
@@ -97,16 +97,21 @@ impl Uplinks {
             Ok(received) => received,
             Err(reason) => {
                 // Only a topic that cannot be read is worse (device contract §3.5).
-                let has_expired = reason != MALFORMED_TOPIC && self.session.has_expired();
+                let has_expired = reason != MALFORMED_TOPIC && self.client.has_expired();
                 let reason = match has_expired {
                     true => Reason::CredentialExpired,
                     false => reason,
                 };
-                let outcome = self.session.refuse(reason);
+                let outcome = self.client.refuse(reason);
                 return self.settle(reply, outcome);
             }
         };
-        let authenticated = match received.authenticate(&self.session) {
+        let Some(session) = self.client.known(&received.target) else {
+            let admitted = Box::pin(admit(self.client.clone(), received));
+            self.admission = Some(Admitting { reply, admitted });
+            return;
+        };
+        let authenticated = match received.authenticate(&session) {
             Ok(authenticated) => authenticated,
             Err(outcome) => return self.settle(reply, outcome),
         };
@@ -178,6 +183,13 @@ impl Uplinks {
             self.row.push_back(Open { reply, state });
         }
     }
+}
+
+/// Admits a message of a device that nothing is known of yet.
+async fn admit(client: Client, received: Received) -> Result<Admitted, Outcome> {
+    let session = client.session(&received.target).await;
+    let session = session.map_err(|reason| client.refuse(reason))?;
+    received.authenticate(&session)?.admit().await
 }
 
 const MALFORMED_TOPIC: Reason =

@@ -14,7 +14,9 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::Commands;
-use weir_core::{Accounts, ConnectionBudget, PasswordVerifier, Pipeline, PipelineOptions, Protocol};
+use weir_core::{
+    Accounts, ConnectionBudget, PasswordVerifier, Pipeline, PipelineOptions, Protocol,
+};
 use weir_event_store::EventStore;
 use weir_listener::Tls;
 use weir_management::Management;
@@ -26,15 +28,17 @@ use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::health::{Health, Phase};
 use crate::limits;
+use crate::process::Process;
 use crate::secrets;
+use crate::usage::Keeper;
 
 /// How long applications and probes may take to part when the gateway stops. The devices' messages
 /// have ended by then.
 const LAST_DRAIN: Duration = Duration::from_secs(5);
 /// Connections that operators and probes may hold, of each.
 const OPERATOR_CONNECTIONS: usize = 100;
-/// Seconds between two updates of the time that devices have been connected.
-const CONNECTED_TIME_UPDATE: Duration = Duration::from_secs(10);
+/// Seconds between two looks after the metrics, among them the time that devices have been connected.
+const METRICS_UPKEEP: Duration = Duration::from_secs(10);
 
 /// A gateway that is ready to run.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub struct App {
     drain: Duration,
     northbound: Endpoint,
     commands: Commands,
+    keeper: Keeper,
     management: Option<Management>,
     http: Option<weir_http::Adapter>,
     mqtt: Option<weir_mqtt::Adapter>,
@@ -76,7 +81,9 @@ impl App {
     /// # Errors
     /// If the data folder, the registry or an address cannot be had; the text says which.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
-        let metrics = Metrics::new(limits::host_name(), Instant::now());
+        let options = (&config.metrics).into();
+        let metrics = Metrics::with_options(limits::host_name(), Instant::now(), options);
+        metrics.register(Arc::new(Process::here()));
         let health = Health::build(&config.health, metrics.clone()).await?;
         secrets::create_folder(&config.data_dir)?;
         let locks = (
@@ -99,6 +106,7 @@ impl App {
             amqp.tls_client_ca.as_deref(),
         )?;
         let northbound = Endpoint::build(amqp, tls, embedded.clone(), accounts.clone()).await?;
+        let keeper = Keeper::open(&config.data_dir).await?;
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
             Arc::new(embedded.clone()),
@@ -106,6 +114,7 @@ impl App {
             metrics.clone(),
             PipelineOptions {
                 connection_events: config.connection_events.into(),
+                usage: keeper.usage(),
                 ..PipelineOptions::default()
             },
         );
@@ -124,8 +133,7 @@ impl App {
         };
         let commands = pipeline.commands().clone();
         let (http, mqtt) = adapters(config, &mut certificates, pipeline).await?;
-        // Hono's adapters expose this series from the start, at 0.
-        let _ = metrics.unauthenticated_connections(Protocol::Mqtt.component());
+        announce(&metrics, http.is_some(), mqtt.is_some());
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
         let drain = Duration::from_secs(config.drain_timeout);
         let app = Self {
@@ -137,6 +145,7 @@ impl App {
             drain,
             northbound,
             commands,
+            keeper,
             management,
             http,
             mqtt,
@@ -192,7 +201,8 @@ impl App {
         let mut watch = JoinSet::new();
         let probes = ConnectionBudget::new(OPERATOR_CONNECTIONS);
         watch.spawn(health.run(probes, stop_health.clone(), LAST_DRAIN));
-        watch.spawn(update_connected_time(metrics, stop_health.clone()));
+        watch.spawn(self.keeper.run(stop_health.clone()));
+        watch.spawn(keep_metrics(metrics, stop_health.clone()));
         certificates::watch(self.certificates, &mut watch, &stop_health);
 
         phase.set(Phase::Ready);
@@ -264,7 +274,30 @@ async fn adapters(
         }
         _ => None,
     };
+    let http = match (http, &mqtt) {
+        (Some(http), Some(mqtt)) => Some(http.with_websockets(websockets(mqtt))),
+        (http, _) => http,
+    };
     Ok((http, mqtt))
+}
+
+/// Lets devices speak MQTT over WebSockets, which they ask the HTTP adapter for.
+fn websockets(mqtt: &weir_mqtt::Adapter) -> weir_http::WebSockets {
+    let sockets = mqtt.websockets();
+    weir_http::WebSockets::new(move |socket| {
+        let sockets = sockets.clone();
+        sockets.serve(socket.connection, socket.read_ahead)
+    })
+}
+
+/// Series that dashboards expect of Hono's adapters are there from the start, at 0.
+fn announce(metrics: &Metrics, http: bool, mqtt: bool) {
+    let _ = metrics.unauthenticated_connections(Protocol::Mqtt.component());
+    for (is_on, protocol) in [(http, Protocol::Http), (mqtt, Protocol::Mqtt)] {
+        if is_on {
+            metrics.announce(protocol.component());
+        }
+    }
 }
 
 /// Waits until all tasks of a group have ended, and says so loudly if one did not end by itself.
@@ -276,11 +309,11 @@ async fn ended(group: &str, tasks: &mut JoinSet<()>) {
     }
 }
 
-async fn update_connected_time(metrics: Metrics, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(CONNECTED_TIME_UPDATE);
+async fn keep_metrics(metrics: Metrics, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(METRICS_UPKEEP);
     loop {
         tokio::select! {
-            _ = ticks.tick() => metrics.update_connected_time(Instant::now()),
+            _ = ticks.tick() => metrics.upkeep(Instant::now()),
             () = stop.cancelled() => return,
         }
     }

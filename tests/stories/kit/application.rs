@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use fe2o3_amqp::connection::{Connection, ConnectionHandle};
 use fe2o3_amqp::link::Receiver;
 use fe2o3_amqp::link::delivery::Delivery;
+use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::{Session, SessionHandle};
 use fe2o3_amqp::types::definitions::{AmqpError, Error};
@@ -64,6 +65,20 @@ impl Application {
     pub(crate) async fn consume(gateway: &Gateway, address: &str) -> Self {
         let (user, password) = gateway.application();
         Self::login(gateway, user, password, address).await.unwrap()
+    }
+
+    /// Attaches to an address and takes nothing: it never gives credit.
+    pub(crate) async fn without_credit(gateway: &Gateway, address: &str) -> Self {
+        let (user, password) = gateway.application();
+        let mut login = Login::new(gateway, user, password).await.unwrap();
+        let receiver = Receiver::builder()
+            .name("without-credit")
+            .source(address)
+            .credit_mode(CreditMode::Manual)
+            .attach(&mut login.session)
+            .await
+            .unwrap();
+        Self { receiver, login }
     }
 
     /// The same with a login of one's own; the error is the client's.

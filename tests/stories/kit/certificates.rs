@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{Gateway, MqttDevice};
 
@@ -168,8 +169,20 @@ pub(crate) struct Visitor {
 impl Visitor {
     /// A request over a connection of its own.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request_over(&[], method, path)
+    }
+
+    /// The same, on a connection that speaks one of these versions of HTTP, by their names in TLS.
+    pub(crate) fn request_over(
+        &self,
+        versions: &[&str],
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = versions.iter().map(|name| name.as_bytes().into()).collect();
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .resolve(&self.host, self.http)
             .build()
             .unwrap();
@@ -186,6 +199,14 @@ impl Visitor {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.text().await.unwrap())
+    }
+
+    /// A connection to the HTTP adapter, for what it may become.
+    pub(crate) async fn web(&self) -> TlsStream<TcpStream> {
+        let connector = TlsConnector::from(Arc::new(self.tls.clone()));
+        let name = ServerName::try_from(self.host.clone()).unwrap();
+        let stream = TcpStream::connect(self.http).await.unwrap();
+        connector.connect(name, stream).await.unwrap()
     }
 
     /// Connects with MQTT 3.1.1.

@@ -221,6 +221,22 @@ impl Gateway {
         Series::parse(&page.text().await.unwrap())
     }
 
+    /// Waits until the metrics are so.
+    pub(crate) async fn until(&self, are_so: impl Fn(&Series) -> bool) {
+        while !are_so(&self.metrics().await) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The most memory that the process has ever held, in bytes; only where the system tells.
+    pub(crate) fn peak_memory(&self) -> Option<usize> {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).ok()?;
+        let peak = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let kilobytes: usize = peak.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
     /// Asks the gateway to stop.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");

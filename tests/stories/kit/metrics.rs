@@ -37,6 +37,18 @@ impl Series {
         self.sum(name, &[("tenant", tenant), ("status", status)]) as usize
     }
 
+    /// Attempts to connect that ended so.
+    pub(crate) fn attempts(&self, outcome: &str) -> usize {
+        let name = "hono_connections_attempts_total";
+        self.sum(name, &[("outcome", outcome)]) as usize
+    }
+
+    /// Devices of a tenant that are connected now.
+    pub(crate) fn connected(&self, tenant: &str) -> usize {
+        let name = "hono_connections_authenticated";
+        self.sum(name, &[("tenant", tenant)]) as usize
+    }
+
     /// Commands, or responses to them, of a tenant by direction and status.
     pub(crate) fn commands(&self, tenant: &str, direction: &str, status: &str) -> usize {
         let name = "hono_command_processing_duration_seconds_count";

@@ -7,6 +7,7 @@ mod device;
 mod gateway;
 mod metrics;
 mod subscriber;
+mod witness;
 
 use std::future::Future;
 use std::time::Duration;
@@ -22,19 +23,25 @@ pub(crate) use device::{
 };
 pub(crate) use gateway::{Device, Gateway};
 pub(crate) use metrics::Series;
+pub(crate) use witness::Witness;
 
 /// How long a whole story may take; it is a deadline for what hangs, not a measure.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Runs a story to its end or fails it at the deadline.
 pub(crate) fn story(story: impl Future<Output = ()>) {
+    long_story(DEADLINE, story);
+}
+
+/// The same with a deadline of its own.
+pub(crate) fn long_story(deadline: Duration, story: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(DEADLINE, story)
+        tokio::time::timeout(deadline, story)
             .await
             .expect("the story did not come to its end");
     });

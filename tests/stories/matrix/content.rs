@@ -10,7 +10,7 @@ use crate::kit::{Answer, MqttDevice, basic, story};
 fn content_and_addresses_over_http() {
     story(async {
         let world = world().await;
-        let (good, gw) = (&world.good, &world.concentrator);
+        let (good, gw, off) = (&world.good, &world.concentrator, &world.disabled_device);
         let tenant = &good.tenant;
         let (own, foreign) = (
             format!("/telemetry/{tenant}/sensor"),
@@ -142,6 +142,33 @@ fn content_and_addresses_over_http() {
                 202,
             ),
             (
+                "bad ttl",
+                good,
+                "POST",
+                "/event".into(),
+                Some(("hono-ttl", "soon")),
+                "x",
+                202,
+            ),
+            (
+                "response, too short",
+                good,
+                "PUT",
+                format!("/command/res/{tenant}/sensor"),
+                Some(("hono-cmd-status", "200")),
+                "x",
+                404,
+            ),
+            (
+                "gateway disabled",
+                off,
+                "PUT",
+                edge("orphan"),
+                None,
+                "x",
+                403,
+            ),
+            (
                 "edge device disabled",
                 gw,
                 "PUT",
@@ -198,7 +225,7 @@ fn content_and_addresses_over_http() {
         }
         // Counted: the refused by registration and the two that went through; see §7.3.
         let metrics = world.gateway.metrics().await;
-        assert_eq!(metrics.uploads(tenant, "unprocessable"), 3);
+        assert_eq!(metrics.uploads(tenant, "unprocessable"), 4);
     });
 }
 

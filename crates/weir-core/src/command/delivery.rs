@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use weir_metrics::{Direction, Status, TenantMeters};
 
 use super::{Command, PATIENCE, RequestId};
+use crate::usage::TenantUsage;
 use crate::{DeviceId, Reason, shorten};
 
 /// What became of a command (northbound contract §1.8).
@@ -44,6 +45,8 @@ pub(crate) struct Handed(oneshot::Receiver<CommandOutcome>);
 #[derive(Debug)]
 pub(crate) struct CommandRecord {
     pub(crate) meters: Arc<TenantMeters>,
+    /// Of its tenant, if there is such a tenant.
+    pub(crate) usage: Option<Arc<TenantUsage>>,
     /// The protocol it goes to the device by, if it got that far.
     pub(crate) protocol: Option<&'static str>,
     pub(crate) received: Instant,
@@ -66,6 +69,9 @@ impl CommandRecord {
         let elapsed = now.saturating_duration_since(self.received);
         let meter = self.meters.command(direction, status);
         meter.record(elapsed, self.size, now);
+        if let Some(usage) = &self.usage {
+            usage.count(status, self.size);
+        }
         if status != Status::Forwarded {
             tracing::info!(
                 protocol = self.protocol,

@@ -10,9 +10,10 @@ use weir_metrics::{Component, ComponentType, Metrics};
 use super::delivery::{CommandRecord, Handed};
 use super::router::{CommandConsumer, CommandRouter};
 use super::{Command, CommandDelivery, CommandOutcome, PATIENCE, RESOLVE_PATIENCE};
+use crate::usage::Volume;
 use crate::{
     AssertionError, ChangeListener, ChangeSubject, DeviceId, LookupError, Reason, Registry,
-    RegistryChange, Tenant, TenantId,
+    RegistryChange, Tenant, TenantId, Usage,
 };
 
 /// Reports commands that find no adapter to take them (northbound contract §5.7).
@@ -29,6 +30,7 @@ struct Parts {
     registry: Arc<dyn Registry>,
     router: Arc<dyn CommandRouter>,
     metrics: Metrics,
+    usage: Usage,
 }
 
 /// A command of which is known where it goes.
@@ -45,6 +47,8 @@ pub struct Resolved {
 struct Way {
     consumer: Arc<dyn CommandConsumer>,
     gateway: Option<DeviceId>,
+    /// How much the tenant's devices may exchange, if that is limited.
+    volume: Option<Volume>,
 }
 
 impl Commands {
@@ -52,11 +56,13 @@ impl Commands {
         registry: Arc<dyn Registry>,
         router: Arc<dyn CommandRouter>,
         metrics: Metrics,
+        usage: Usage,
     ) -> Self {
         Self(Arc::new(Parts {
             registry,
             router,
             metrics,
+            usage,
         }))
     }
 
@@ -76,6 +82,7 @@ impl Commands {
         let received = Instant::now();
         let mut record = CommandRecord {
             meters: self.0.metrics.tenant(ROUTER, "UNKNOWN"),
+            usage: None,
             protocol: None,
             received,
             size: command.payload.len() as u64,
@@ -106,6 +113,7 @@ impl Commands {
         let settings = &tenant.settings;
         record.meters = self.0.metrics.tenant(ROUTER, tenant_id.as_str());
         record.size = settings.accounting_size(command.payload.len());
+        let usage = record.usage.insert(self.0.usage.of(&tenant.id)).clone();
         let via = self.assert(command, None).await?;
         let (consumer, gateway) = self.choose(command, via).await?;
         check_tenant(settings, &*consumer)?;
@@ -123,7 +131,11 @@ impl Commands {
         let component = consumer.protocol().component();
         record.protocol = Some(component.name);
         record.meters = self.0.metrics.tenant(component, tenant_id.as_str());
-        Ok(Way { consumer, gateway })
+        Ok(Way {
+            consumer,
+            gateway,
+            volume: usage.volume(settings),
+        })
     }
 
     /// The gateways that may act for the command's device.
@@ -209,7 +221,7 @@ impl Resolved {
         let is_late = record.received.elapsed() > RESOLVE_PATIENCE;
         let way = way.and_then(|way| match is_late {
             true => Err(CommandOutcome::Released),
-            false => Ok(way),
+            false => way.check(record.size),
         });
         let handed = match way {
             Ok(way) => Ok(hand_over(command, record, way)),
@@ -226,6 +238,19 @@ impl Resolved {
                 Err(outcome) => outcome,
             }
         }
+    }
+}
+
+impl Way {
+    /// Whoever takes the commands is told of one that is too much: its device may wait for it.
+    fn check(self, size: u64) -> Result<Self, CommandOutcome> {
+        let volume = self.volume.as_ref();
+        if volume.is_some_and(|volume| volume.refuses(size)) {
+            let reason = Reason::DataVolumeExceeded;
+            self.consumer.refused(self.gateway.as_ref(), &reason);
+            return Err(CommandOutcome::Rejected(reason));
+        }
+        Ok(self)
     }
 }
 

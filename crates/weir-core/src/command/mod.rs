@@ -33,6 +33,7 @@ pub use request_id::{InvalidRequestId, RequestId};
 pub use router::{
     CommandConsumer, CommandRouter, Consumers, Registration, Replaced, RouterUnavailable,
 };
+pub(crate) use subscription::Arrival;
 pub use subscription::{CommandTarget, Subscription};
 
 /// How long an application waits at most to hear what became of a command (northbound contract §5.3).

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::CommandDelivery;
-use crate::{DeviceId, Protocol, TenantId};
+use crate::{DeviceId, Protocol, Reason, TenantId};
 
 /// Where commands for a device are handed over. In another process it passes them on.
 pub trait CommandConsumer: fmt::Debug + Send + Sync + 'static {
@@ -20,6 +20,12 @@ pub trait CommandConsumer: fmt::Debug + Send + Sync + 'static {
 
     /// Hands a command over, without waiting. If it is not taken, it is dropped, which releases it.
     fn deliver(&self, delivery: CommandDelivery);
+
+    /// Tells that a command was refused that would have been handed over, and by which gateway. Its
+    /// application has been told; the device may wait for it.
+    fn refused(&self, gateway: Option<&DeviceId>, reason: &Reason) {
+        let _ = (gateway, reason);
+    }
 }
 
 /// Names a registration, to end it.

@@ -37,7 +37,16 @@ pub enum CommandTarget {
 #[derive(Debug)]
 pub struct Subscription {
     claim: Option<Claim>,
-    inbox: mpsc::Receiver<CommandDelivery>,
+    inbox: mpsc::Receiver<Arrival>,
+}
+
+/// What comes to a subscription.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// A command.
+    Command(CommandDelivery),
+    /// The word that a command was refused for this reason.
+    Refused(Reason),
 }
 
 #[derive(Debug)]
@@ -56,7 +65,15 @@ struct Inbox {
     protocol: Protocol,
     gateway: Option<DeviceId>,
     takes_all: bool,
-    commands: mpsc::Sender<CommandDelivery>,
+    arrivals: mpsc::Sender<Arrival>,
+}
+
+impl Inbox {
+    /// Whether it takes what goes to its device by this gateway.
+    fn takes(&self, gateway: Option<&DeviceId>) -> bool {
+        let is_for_another = self.gateway.is_none() && gateway.is_some();
+        self.takes_all || !is_for_another
+    }
 }
 
 impl CommandConsumer for Inbox {
@@ -69,12 +86,18 @@ impl CommandConsumer for Inbox {
     }
 
     fn deliver(&self, delivery: CommandDelivery) {
-        let is_for_another = self.gateway.is_none() && delivery.gateway().is_some();
-        if is_for_another && !self.takes_all {
+        if !self.takes(delivery.gateway()) {
             return delivery.release();
         }
         // One that finds no room is dropped, which releases it.
-        let _ = self.commands.try_send(delivery);
+        let _ = self.arrivals.try_send(Arrival::Command(delivery));
+    }
+
+    fn refused(&self, gateway: Option<&DeviceId>, reason: &Reason) {
+        if self.takes(gateway) {
+            // Where there is no room, a command came first.
+            let _ = self.arrivals.try_send(Arrival::Refused(reason.clone()));
+        }
     }
 }
 
@@ -110,15 +133,13 @@ impl Session {
             CommandTarget::Device(device) => device,
             CommandTarget::Own | CommandTarget::All => own.clone(),
         };
-        if self.known(&device).is_none() {
-            self.resolve(&device, || Ok(())).await?;
-        }
-        let (commands, inbox) = mpsc::channel(room.max(1));
+        self.may_speak_for(&device).await?;
+        let (arrivals, inbox) = mpsc::channel(room.max(1));
         let consumer = Arc::new(Inbox {
             protocol: self.protocol(),
             gateway: (device != *own).then(|| own.clone()),
             takes_all,
-            commands,
+            arrivals,
         });
         let tenant = &self.principal().tenant;
         let router = self.pipeline().commands().router();
@@ -145,8 +166,19 @@ impl Subscription {
     /// waited for too long is left out.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<CommandDelivery>> {
         loop {
+            match ready!(self.poll_arrival(cx)) {
+                Some(Arrival::Command(delivery)) => return Poll::Ready(Some(delivery)),
+                // Only its application is told.
+                Some(Arrival::Refused(_)) => {}
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
+        loop {
             match ready!(self.inbox.poll_recv(cx)) {
-                Some(delivery) if delivery.is_overdue() => drop(delivery),
+                Some(Arrival::Command(delivery)) if delivery.is_overdue() => drop(delivery),
                 next => return Poll::Ready(next),
             }
         }
@@ -157,8 +189,13 @@ impl Subscription {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Gives the claim up. A command that has come in meanwhile is still to be had.
-    pub(crate) async fn end(&mut self) -> Option<CommandDelivery> {
+    /// As [`Subscription::next`], with the commands that were refused.
+    pub(crate) async fn arrival(&mut self) -> Option<Arrival> {
+        poll_fn(|cx| self.poll_arrival(cx)).await
+    }
+
+    /// Gives the claim up. What has come in meanwhile is still to be had.
+    pub(crate) async fn end(&mut self) -> Option<Arrival> {
         if let Some(claim) = self.claim.take() {
             claim.end().await;
         }

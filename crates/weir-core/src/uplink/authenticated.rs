@@ -83,6 +83,9 @@ impl Authenticated {
         if let Err(reason) = self.check_content(ContentRule::AfterAssertion) {
             return Err(self.record.refuse(reason, false));
         }
+        if origin.is_too_much(self.record.size()) {
+            return Err(self.record.refuse(Reason::DataVolumeExceeded, false));
+        }
         let Self { received, record } = self;
         // The outcome of a response is always waited for (northbound contract §1.10).
         let qos = match received.endpoint {

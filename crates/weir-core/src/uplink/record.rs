@@ -75,6 +75,10 @@ impl Record {
         &self.open().device
     }
 
+    pub(super) fn size(&self) -> u64 {
+        self.open().size
+    }
+
     pub(super) fn set_size(&mut self, size: u64) {
         if let Some(open) = &mut self.open {
             open.size = size;
@@ -176,6 +180,7 @@ impl Open {
             None => meters.command(Direction::Response, status),
         };
         meter.record(at.saturating_duration_since(self.arrived), self.size, at);
+        self.session.usage().count(status, self.size);
         if !self.awaited {
             meters.abandoned(status);
         }

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::{Admitted, Outcome, Published};
-use crate::command::{CommandDelivery, CommandTarget, Subscription};
+use crate::command::{Arrival, CommandDelivery, CommandTarget, Subscription};
 
 /// What became of a message whose device waited for a command.
 #[derive(Debug)]
 #[must_use = "the peer has to be told, and a command that is dropped is released"]
 pub struct Waited {
-    /// What became of the message itself.
+    /// What became of the message itself. It is refused too if the command was too much for its tenant's
+    /// data volume, although it was forwarded (device contract §2.7).
     pub outcome: Outcome,
     /// The command that came in time; to be accepted when the device has it.
     pub command: Option<CommandDelivery>,
@@ -35,10 +36,13 @@ impl Admitted {
             mut record,
         } = self;
         let session = record.session().clone();
-        let own = session.principal().device == message.device;
-        let target = match own {
-            true => CommandTarget::All,
-            false => CommandTarget::Device(message.device.clone()),
+        let principal = session.principal();
+        let is_own = principal.device == message.device;
+        let target = match (is_own, principal.is_authenticated()) {
+            (true, true) => CommandTarget::All,
+            // Whoever has proved nothing is nobody's gateway.
+            (true, false) => CommandTarget::Own,
+            (false, _) => CommandTarget::Device(message.device.clone()),
         };
         let until = Instant::now() + wait;
         let mut subscription = match session.claim(target, 1, Some(wait)).await {
@@ -52,30 +56,33 @@ impl Admitted {
             // A command that has come all the same is released with the subscription.
             Err(outcome) => return without_command(outcome),
         };
-        let command = tokio::select! {
-            command = next_until(&mut subscription, until) => command,
+        let arrival = tokio::select! {
+            arrival = next_until(&mut subscription, until) => arrival,
             () = stop => None,
         };
-        let command = match (command, subscription.end().await) {
-            (Some(command), _) => Some(command),
-            (None, late) => late,
+        let command = match (arrival, subscription.end().await) {
+            (Some(Arrival::Refused(reason)), _) | (None, Some(Arrival::Refused(reason))) => {
+                return without_command(record.refuse(reason, false));
+            }
+            (Some(Arrival::Command(command)), _) | (None, Some(Arrival::Command(command))) => {
+                record.got_command();
+                Some(command)
+            }
+            (None, None) => None,
         };
-        if command.is_some() {
-            record.got_command();
-        }
         let outcome = record.finish(Ok(()), Instant::now());
         Waited { outcome, command }
     }
 }
 
-/// The first command, if one comes in time. When another wait takes this one's place, its time is
+/// The first that comes, if something comes in time. When another wait takes this one's place, its time is
 /// waited for nevertheless: the device has asked for it.
-async fn next_until(subscription: &mut Subscription, until: Instant) -> Option<CommandDelivery> {
-    let command = async {
-        match subscription.next().await {
-            Some(command) => command,
+async fn next_until(subscription: &mut Subscription, until: Instant) -> Option<Arrival> {
+    let arrival = async {
+        match subscription.arrival().await {
+            Some(arrival) => arrival,
             None => std::future::pending().await,
         }
     };
-    tokio::time::timeout_at(until.into(), command).await.ok()
+    tokio::time::timeout_at(until.into(), arrival).await.ok()
 }

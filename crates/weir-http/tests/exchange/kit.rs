@@ -1,5 +1,7 @@
 //! A gateway of one adapter, and clients for it.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,17 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use rcgen::{CertifiedKey, KeyPair};
 use reqwest::{Client, Method, RequestBuilder};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use weir_core::{
     Assertion, AssertionError, AuthId, Cached, Completion, ConnectionBudget, CredentialType,
@@ -26,7 +23,7 @@ use weir_core::{
     ProvisionError, Qos, RegisteredTenant, Registry, Secrets, Tenant, TenantId,
 };
 use weir_http::{Adapter, HttpConfig, WebSockets};
-use weir_listener::{Tls, TlsFiles};
+use weir_listener::Tls;
 use weir_metrics::Metrics;
 
 /// How long any state may take to come about.
@@ -61,32 +58,6 @@ impl Gateway {
         websockets: WebSockets,
     ) -> Self {
         Self::build(config, None, connections, Some(websockets)).await
-    }
-
-    /// With TLS alone, under a certificate that nobody vouches for.
-    pub(crate) async fn start_with_tls() -> Self {
-        Self::start_secured(HttpConfig::default(), None).await
-    }
-
-    pub(crate) async fn start_secured(config: HttpConfig, websockets: Option<WebSockets>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let files = TlsFiles {
-            certificate: folder.path().join("gateway.pem"),
-            key: folder.path().join("gateway.key"),
-            client_ca: None,
-        };
-        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-        let config = HttpConfig {
-            plain: false,
-            tls_port: 0,
-            ..config
-        };
-        let tls = Tls::load(files).unwrap();
-        let mut gateway = Self::build(config, Some(tls), 10, websockets).await;
-        gateway.certificate = Some(made.cert.into());
-        gateway
     }
 
     async fn build(
@@ -154,41 +125,6 @@ impl Gateway {
 
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
-    }
-
-    /// Connects with TLS as a client that asks for one of these protocols.
-    pub(crate) async fn connect_tls(&self, protocols: &[&str]) -> TlsStream<TcpStream> {
-        self.connect_as(protocols, None).await
-    }
-
-    /// The same, with a certificate of the client's.
-    pub(crate) async fn connect_as(
-        &self,
-        protocols: &[&str],
-        identity: Option<&CertifiedKey<KeyPair>>,
-    ) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone().unwrap()).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match identity {
-            Some(identity) => {
-                let key = PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
-                let chain = vec![identity.cert.der().clone()];
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = protocols
-            .iter()
-            .map(|name| name.as_bytes().into())
-            .collect();
-        let name = ServerName::try_from("localhost").unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        connector.connect(name, self.connect().await).await.unwrap()
     }
 
     /// The value of the series with this name and these labels; 0 if there is none.

@@ -14,7 +14,9 @@
 use std::borrow::Cow;
 
 use weir_core::command::{CommandDelivery, CommandTarget};
-use weir_core::{DeviceId, Reason, Rule, TenantId};
+use weir_core::{Reason, Rule};
+
+use crate::client::{Key, Own, Whose};
 
 /// The longest string the protocol has, bytes (MQTT 3.1.1 §1.5.3).
 const LONGEST: usize = 65_535;
@@ -22,6 +24,9 @@ const LONGEST: usize = 65_535;
 /// A filter by which commands can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
+    /// The device under which the claim is made. Of the filters with the same one only the latest is
+    /// in force.
+    pub(super) key: Key,
     /// Whose commands.
     pub(super) target: CommandTarget,
     pub(super) form: Form,
@@ -37,8 +42,8 @@ pub(super) struct Form {
 }
 
 impl Filter {
-    /// Reads a filter; `None` if the device `own` of `own_tenant` can have no commands by it.
-    pub(super) fn parse(text: &str, own_tenant: &TenantId, own: &DeviceId) -> Option<Self> {
+    /// Reads a filter; `None` if the client can have no commands by it.
+    pub(super) fn parse(text: &str, own: Own<'_>) -> Option<Self> {
         let mut segments = text.split('/');
         let endpoint = match segments.next()? {
             "command" => "command",
@@ -53,17 +58,14 @@ impl Filter {
             _ => return None,
         };
         let is_whole = segments.next() == Some("#") && segments.next().is_none();
-        let is_own_tenant = tenant.is_empty() || tenant == own_tenant.as_str();
-        if !is_whole || !is_own_tenant {
+        if !is_whole {
             return None;
         }
-        let target = match device {
-            "" => CommandTarget::Own,
-            "+" => CommandTarget::All,
-            named if named == own.as_str() => CommandTarget::Own,
-            // [MQTT-4.7.1-2, -3]
-            wild if wild.contains(['+', '#']) => return None,
-            other => CommandTarget::Device(other.into()),
+        let (key, whose) = Key::of_filter(own, tenant, device)?;
+        let target = match whose {
+            Whose::Own => CommandTarget::Own,
+            Whose::All => CommandTarget::All,
+            Whose::Other => CommandTarget::Device(key.device.clone()),
         };
         let form = Form {
             endpoint,
@@ -71,16 +73,7 @@ impl Filter {
             names_device: !matches!(device, "" | "+"),
             request,
         };
-        Some(Self { target, form })
-    }
-
-    /// The device under which the claim is made. Of the filters with the same one only the latest
-    /// is in force.
-    pub(super) fn key<'a>(&'a self, own: &'a DeviceId) -> &'a DeviceId {
-        match &self.target {
-            CommandTarget::Own | CommandTarget::All => own,
-            CommandTarget::Device(device) => device,
-        }
+        Some(Self { key, target, form })
     }
 }
 

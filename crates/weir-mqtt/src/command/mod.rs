@@ -30,14 +30,14 @@ use rmqtt_codec::types::QoS;
 use rmqtt_codec::v5::PublishAckReason;
 use tokio::time::{Instant, Sleep, sleep_until};
 use weir_core::command::{CommandDelivery, Subscription};
-use weir_core::{DeviceId, Session};
 
+use crate::client::{Client, Key};
 use crate::codec::Codec;
 use crate::error;
 use crate::latch::Signal;
 use deliveries::{Deliveries, Timed};
 use filter::Form;
-use request::{Key, Made, Request, Wish};
+use request::{Claim, Made, Request, Wish};
 
 /// SUBSCRIBEs that may wait for their answer before nothing more is read.
 const OPEN_REQUESTS: usize = 8;
@@ -56,7 +56,7 @@ const KEPT_ROW: usize = 4;
 /// Whatever it waits for wakes it by one signal, so that a connection whose device only sends pays
 /// for one atomic swap.
 pub(crate) struct Downlinks {
-    session: Arc<Session>,
+    client: Client,
     signal: Arc<Signal>,
     /// In the order in which they came; only the first is worked on, so that SUBACKs have that
     /// order and a later claim to the same device replaces an earlier one.
@@ -76,7 +76,7 @@ pub(crate) struct Downlinks {
 
 /// A subscription that was granted.
 struct Active {
-    key: DeviceId,
+    key: Key,
     form: Form,
     qos: QoS,
     /// None once another connection has taken its place.
@@ -122,13 +122,9 @@ impl Active {
 impl Downlinks {
     /// For a client that a command has to be with in `timeout`, and that lets `receive_maximum` of
     /// them be unacknowledged.
-    pub(crate) fn new(
-        session: Arc<Session>,
-        timeout: Duration,
-        receive_maximum: NonZeroU16,
-    ) -> Self {
+    pub(crate) fn new(client: Client, timeout: Duration, receive_maximum: NonZeroU16) -> Self {
         Self {
-            session,
+            client,
             signal: Signal::new(),
             requests: VecDeque::new(),
             active: Vec::new(),
@@ -159,21 +155,20 @@ impl Downlinks {
     /// A SUBSCRIBE. It is answered when there is a result for each of its filters. What can be granted
     /// without a question is in force at once, for what was published right behind it.
     pub(crate) fn subscribe(&mut self, packet_id: NonZeroU16, filters: &[(ByteString, QoS)]) {
-        let principal = self.session.principal();
-        let own = &principal.device;
+        let own = self.client.own();
         let taken = self.active.len() + self.errors.len();
         let mut room = SUBSCRIPTIONS.saturating_sub(taken);
         room = room.saturating_sub(self.requests.iter().map(Request::wants).sum());
         let mut request = Request::new(packet_id, filters.len());
         for (place, (text, qos)) in filters.iter().enumerate().rev() {
-            if let Some(wish) = Wish::parse(text, principal) {
-                let key = wish.key(own);
-                let is_known = match &key {
-                    Key::Commands(device) => self.active.iter().any(|all| all.key == *device),
-                    Key::Errors(key) => self.errors.has(key),
+            if let Some(wish) = Wish::parse(text, own) {
+                let claim = wish.claim();
+                let is_known = match &claim {
+                    Claim::Commands(key) => self.active.iter().any(|all| all.key == *key),
+                    Claim::Errors(key) => self.errors.has(key),
                 };
                 if is_known || request.wants() < room {
-                    let granted = request.add(place, (key, wish), *qos, own);
+                    let granted = request.add(place, (claim, wish), *qos, own);
                     if let Some(filter) = granted {
                         room -= usize::from(!is_known);
                         self.errors.begin(filter);
@@ -192,21 +187,20 @@ impl Downlinks {
     }
 
     fn end(&mut self, text: &str) -> bool {
-        let principal = self.session.principal();
-        let Some(wish) = Wish::parse(text, principal) else {
+        let Some(wish) = Wish::parse(text, self.client.own()) else {
             return false;
         };
-        let key = wish.key(&principal.device);
-        let mut is_ended = match &key {
-            Key::Commands(device) => {
-                let active = self.active.iter().position(|active| active.key == *device);
+        let claim = wish.claim();
+        let mut is_ended = match &claim {
+            Claim::Commands(key) => {
+                let active = self.active.iter().position(|active| active.key == *key);
                 let active = active.map(|place| self.active.swap_remove(place));
                 active.is_some()
             }
-            Key::Errors(key) => self.errors.end(key),
+            Claim::Errors(key) => self.errors.end(key),
         };
         for request in &mut self.requests {
-            is_ended |= request.give_up(&key);
+            is_ended |= request.give_up(&claim);
         }
         is_ended
     }
@@ -249,7 +243,7 @@ impl Downlinks {
 
     fn answer_requests(&mut self, cx: &mut Context<'_>, codec: &mut Codec, out: &mut BytesMut) {
         while let Some(request) = self.requests.front_mut()
-            && request.poll(cx, &self.session).is_ready()
+            && request.poll(cx, &self.client).is_ready()
         {
             let Some(request) = self.requests.pop_front() else {
                 return;

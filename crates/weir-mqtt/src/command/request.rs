@@ -1,15 +1,15 @@
 //! A SUBSCRIBE that has no answer yet.
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
 use rmqtt_codec::types::QoS;
+use weir_core::Reason;
 use weir_core::command::Subscription;
-use weir_core::{DeviceId, Principal, Reason, Session};
 
 use super::filter::{Filter, Form};
+use crate::client::{Client, Key, Own};
 use crate::error;
 
 /// Commands that may wait in a subscription. What finds no room is released.
@@ -23,9 +23,9 @@ pub(super) enum Wish {
 
 /// Of the filters with the same one only the latest is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    Commands(DeviceId),
-    Errors(error::Key),
+pub(super) enum Claim {
+    Commands(Key),
+    Errors(Key),
 }
 
 /// The subscriptions that one packet asks for.
@@ -48,7 +48,7 @@ pub(super) struct Request {
 type Work = BoxFuture<'static, Result<Made, Reason>>;
 
 struct Wanted {
-    key: Key,
+    claim: Claim,
     qos: QoS,
     state: State,
     /// An UNSUBSCRIBE came in between.
@@ -70,7 +70,7 @@ enum State {
 /// A subscription that was made.
 pub(super) enum Made {
     Commands {
-        key: DeviceId,
+        key: Key,
         form: Form,
         qos: QoS,
         subscription: Subscription,
@@ -79,18 +79,25 @@ pub(super) enum Made {
 }
 
 impl Wish {
-    /// Reads a filter; `None` if the device can have nothing by it.
-    pub(super) fn parse(text: &str, principal: &Principal) -> Option<Self> {
-        let Principal { tenant, device, .. } = principal;
-        let errors = || error::Filter::parse(text, tenant, device).map(Self::Errors);
-        let commands = Filter::parse(text, tenant, device);
+    /// Reads a filter; `None` if the client can have nothing by it.
+    pub(super) fn parse(text: &str, own: Own<'_>) -> Option<Self> {
+        let errors = || error::Filter::parse(text, own).map(Self::Errors);
+        let commands = Filter::parse(text, own);
         commands.map(Self::Commands).or_else(errors)
     }
 
-    pub(super) fn key(&self, own: &DeviceId) -> Key {
+    pub(super) fn claim(&self) -> Claim {
         match self {
-            Self::Commands(filter) => Key::Commands(filter.key(own).clone()),
-            Self::Errors(filter) => Key::Errors(filter.key.clone()),
+            Self::Commands(filter) => Claim::Commands(filter.key.clone()),
+            Self::Errors(filter) => Claim::Errors(filter.key.clone()),
+        }
+    }
+
+    /// Whether nobody has to be asked: the errors of one's own messages are.
+    fn is_free(&self, own: Own<'_>) -> bool {
+        match self {
+            Self::Commands(_) => false,
+            Self::Errors(filter) => own.is_none_or(|(_, device)| filter.key.device == *device),
         }
     }
 
@@ -121,22 +128,24 @@ impl Request {
     pub(super) fn add(
         &mut self,
         place: usize,
-        (key, wish): (Key, Wish),
+        (claim, wish): (Claim, Wish),
         qos: QoS,
-        own: &DeviceId,
+        own: Own<'_>,
     ) -> Option<error::Filter> {
-        let same = self.wanted.iter().position(|wanted| wanted.key == key);
+        let mut wanted = self.wanted.iter();
+        let same = wanted.position(|wanted| wanted.claim == claim);
         self.filters[place] = Some(same.unwrap_or(self.wanted.len()));
         if same.is_some() {
             return None;
         }
         let (state, granted) = match wish {
             wish if qos > wish.best_quality() => (State::Refused, None),
-            Wish::Errors(filter) if filter.key.device == *own => (State::Granted, Some(filter)),
-            wish => (State::Open(wish), None),
+            wish if !wish.is_free(own) => (State::Open(wish), None),
+            Wish::Errors(filter) => (State::Granted, Some(filter)),
+            wish @ Wish::Commands(_) => (State::Open(wish), None),
         };
         self.wanted.push(Wanted {
-            key,
+            claim,
             qos,
             state,
             is_given_up: false,
@@ -155,12 +164,12 @@ impl Request {
     }
 
     /// Ready when each filter has a result.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, session: &Arc<Session>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, client: &Client) -> Poll<()> {
         while let Some(wanted) = self.wanted.get_mut(self.current) {
             if let State::Open(_) = wanted.state
                 && let State::Open(wish) = std::mem::replace(&mut wanted.state, State::Asking)
             {
-                self.work = Some(make(session.clone(), wish, wanted.qos));
+                self.work = Some(make(client.clone(), wish, wanted.qos));
             }
             if let Some(work) = &mut self.work {
                 let result = ready!(work.as_mut().poll(cx));
@@ -180,9 +189,9 @@ impl Request {
     }
 
     /// An UNSUBSCRIBE: the subscription ends as soon as it begins. Says whether there was one to end.
-    pub(super) fn give_up(&mut self, key: &Key) -> bool {
+    pub(super) fn give_up(&mut self, claim: &Claim) -> bool {
         let mut wanted = self.wanted.iter_mut();
-        let Some(wanted) = wanted.find(|wanted| wanted.key == *key) else {
+        let Some(wanted) = wanted.find(|wanted| wanted.claim == *claim) else {
             return false;
         };
         match wanted.state {
@@ -242,11 +251,10 @@ fn made(wanted: Vec<Wanted>) -> impl Iterator<Item = Made> {
     })
 }
 
-fn make(session: Arc<Session>, wish: Wish, qos: QoS) -> Work {
+fn make(client: Client, wish: Wish, qos: QoS) -> Work {
     match wish {
-        Wish::Commands(filter) => Box::pin(async move {
-            let key = filter.key(&session.principal().device).clone();
-            let Filter { target, form } = filter;
+        Wish::Commands(Filter { key, target, form }) => Box::pin(async move {
+            let session = client.session(&key.target()).await?;
             let subscription = session.subscribe(target, ROOM).await?;
             Ok(Made::Commands {
                 key,
@@ -256,6 +264,7 @@ fn make(session: Arc<Session>, wish: Wish, qos: QoS) -> Work {
             })
         }),
         Wish::Errors(filter) => Box::pin(async move {
+            let session = client.session(&filter.key.target()).await?;
             session.may_speak_for(&filter.key.device).await?;
             Ok(Made::Errors(filter))
         }),

@@ -11,7 +11,7 @@
 //! A topic has what its filter has, in the same spelling. It always has six segments: what comes from
 //! the refused message stands in one each.
 
-use weir_core::{DeviceId, TenantId};
+use crate::client::{Key, Own};
 
 /// The longest string the protocol has, bytes (MQTT 3.1.1 §1.5.3).
 pub(super) const LONGEST: usize = 65_535;
@@ -19,15 +19,9 @@ pub(super) const LONGEST: usize = 65_535;
 /// A filter by which errors can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
+    /// Whose errors. Of the filters with the same one only the latest is in force.
     pub(crate) key: Key,
     pub(super) form: Form,
-}
-
-/// Whose errors. Of the filters with the same one only the latest is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) tenant: TenantId,
-    pub(crate) device: DeviceId,
 }
 
 /// How a filter is spelt, and so the topics of its errors.
@@ -48,8 +42,9 @@ pub(super) struct Subject<'a> {
 }
 
 impl Filter {
-    /// Reads a filter; `None` if the device `own` of `own_tenant` can have no errors by it.
-    pub(crate) fn parse(text: &str, own_tenant: &TenantId, own: &DeviceId) -> Option<Self> {
+    /// Reads a filter; `None` if the client can have no errors by it. A gateway's own are those of all
+    /// its devices too.
+    pub(crate) fn parse(text: &str, own: Own<'_>) -> Option<Self> {
         let mut segments = text.split('/');
         let endpoint = match segments.next()? {
             "error" => "error",
@@ -59,24 +54,13 @@ impl Filter {
         let tenant = segments.next()?;
         let device = segments.next()?;
         let is_whole = segments.next() == Some("#") && segments.next().is_none();
-        let is_own_tenant = tenant.is_empty() || tenant == own_tenant.as_str();
-        if !is_whole || !is_own_tenant {
+        if !is_whole {
             return None;
         }
+        let (key, _) = Key::of_filter(own, tenant, device)?;
         let names_device = !matches!(device, "" | "+");
-        let of = match device {
-            // A gateway's own are those of all its devices too.
-            "" | "+" => own.clone(),
-            named if named == own.as_str() => own.clone(),
-            // [MQTT-4.7.1-2, -3]
-            wild if wild.contains(['+', '#']) => return None,
-            other => other.into(),
-        };
         Some(Self {
-            key: Key {
-                tenant: own_tenant.clone(),
-                device: of,
-            },
+            key,
             form: Form {
                 endpoint,
                 names_tenant: !tenant.is_empty(),

@@ -17,12 +17,13 @@ use bytestring::ByteString;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use weir_core::{DeviceId, Reason, TenantId};
+use weir_core::Reason;
 
 use crate::address;
+use crate::client::{Key, Own};
 use filter::{LONGEST, Subject, is_segment};
 
-pub(crate) use filter::{Filter, Key};
+pub(crate) use filter::Filter;
 
 /// What a message has in place of a correlation id if it has no packet id either.
 const NO_ID: &str = "-1";
@@ -82,11 +83,11 @@ impl Subscriptions {
         place.map(|place| self.0.swap_remove(place)).is_some()
     }
 
-    /// What the device `own` of `own_tenant`, whose connection it is, is to be told at `now` of one of
-    /// its messages. `None` if it has not subscribed to that.
+    /// What the client is to be told at `now` of one of its messages. `None` if it has not subscribed to
+    /// that.
     pub(crate) fn notice(
         &self,
-        (own_tenant, own): (&TenantId, &DeviceId),
+        own: Own<'_>,
         refused: Refused<'_>,
         now: OffsetDateTime,
     ) -> Option<Notice> {
@@ -99,11 +100,12 @@ impl Subscriptions {
             "" => (None, None),
             _ => (path.target.tenant, path.target.device),
         };
-        let tenant = tenant.as_deref().unwrap_or(own_tenant.as_str());
-        let device = device.as_deref().unwrap_or(own.as_str());
-        let filter = self
-            .find(tenant, device)
-            .or_else(|| self.find(own_tenant.as_str(), own.as_str()))?;
+        let own = own.map(|(tenant, device)| (tenant.as_str(), device.as_str()));
+        let (own_tenant, own_device) = own.unzip();
+        let tenant = tenant.as_deref().or(own_tenant)?;
+        let device = device.as_deref().or(own_device)?;
+        let of_own = || own.and_then(|(tenant, device)| self.find(tenant, device));
+        let filter = self.find(tenant, device).or_else(of_own)?;
         let subject = Subject {
             device,
             kind: kind(path.endpoint),

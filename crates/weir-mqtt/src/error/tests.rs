@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use time::macros::datetime;
-use weir_core::{RejectCondition, Rule};
+use weir_core::{DeviceId, RejectCondition, Rule, TenantId};
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn subscribed(filters: &[&str]) -> Subscriptions {
     let (tenant, device) = own();
     let mut all = Subscriptions::default();
     for filter in filters {
-        all.begin(Filter::parse(filter, &tenant, &device).unwrap());
+        all.begin(Filter::parse(filter, Some((&tenant, &device))).unwrap());
     }
     all
 }
@@ -32,7 +32,7 @@ fn notice(
         packet_id,
         reason,
     };
-    all.notice((&tenant, &device), refused, NOW)
+    all.notice(Some((&tenant, &device)), refused, NOW)
 }
 
 /// The topic of what is told of a message with QoS 0 that nobody consumes.
@@ -124,7 +124,7 @@ fn a_later_subscription_for_the_same_takes_the_place_of_an_earlier_one() {
     assert_eq!(all.len(), 2);
     let told = notice(&all, "t", None, &Reason::NoConsumer).unwrap();
     assert_eq!(told.topic, "e/acme//t/-1/503");
-    let key = |text| Filter::parse(text, &tenant, &device).unwrap().key;
+    let key = |text| Filter::parse(text, Some((&tenant, &device))).unwrap().key;
     assert!(all.has(&key("error//gw-1/#")));
     assert!(all.end(&key("error///#")));
     assert!(!all.end(&key("error//+/#")));

@@ -1,5 +1,6 @@
 //! Connections against a registry and a back end that do what a test tells them.
 
+mod anonymous;
 mod client;
 mod command;
 mod connect;

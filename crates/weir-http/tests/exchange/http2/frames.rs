@@ -116,6 +116,14 @@ impl Raw {
         self.write(&frame(kind, flags, stream, payload)).await;
     }
 
+    /// Says that nothing more will come, and takes in what does until the other side has ended too.
+    pub(super) async fn leave(mut self) {
+        let _ = self.0.shutdown().await;
+        let mut rest = Vec::new();
+        // However it ends.
+        let _ = within(self.0.read_to_end(&mut rest)).await;
+    }
+
     /// The next frame; `None` at the end of the connection.
     pub(super) async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
@@ -161,7 +169,8 @@ impl Raw {
         frames
     }
 
-    async fn answer(&mut self, frame: &Frame) {
+    /// Answers a ping.
+    pub(super) async fn answer(&mut self, frame: &Frame) {
         if frame.kind == PING && frame.flags & ACK == 0 {
             let pong = self::frame(PING, ACK, 0, &frame.payload);
             // The other side may have closed after it.

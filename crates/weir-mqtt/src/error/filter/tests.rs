@@ -2,7 +2,7 @@ use super::*;
 
 /// What device `gw-1` of tenant `acme` can have by a filter.
 fn parse(text: &str) -> Option<Filter> {
-    Filter::parse(text, &"acme".into(), &"gw-1".into())
+    Filter::parse(text, Some((&"acme".into(), &"gw-1".into())))
 }
 
 #[test]

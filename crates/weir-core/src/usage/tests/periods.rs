@@ -1,0 +1,170 @@
+//! The counters with a clock of their own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use time::OffsetDateTime;
+use time::macros::datetime;
+use weir_metrics::Status;
+
+use super::{LONG_AGO, duration, tenant};
+use crate::Reason;
+use crate::usage::TenantUsage;
+
+fn counters(now: OffsetDateTime) -> (Arc<TenantUsage>, Instant) {
+    let at = Instant::now();
+    (Arc::new(TenantUsage::new(now, at)), at)
+}
+
+#[test]
+fn connections_count_for_as_long_as_they_are_open() {
+    let now = datetime!(2026-11-21 10:00 UTC);
+    let (usage, at) = counters(now);
+    let limits = tenant(duration(10));
+    let after = |seconds| at + Duration::from_secs(seconds);
+    let _first = usage.enter_at(&limits, now, at).unwrap();
+    let second = usage.enter_at(&limits, now, after(60)).unwrap();
+    // One minute of one, and then four of two.
+    let third = usage.enter_at(&limits, now, after(299));
+    assert!(third.is_ok());
+    drop(third);
+    drop(second);
+    // The tenth is over when the one that is left has been there for another one and two seconds.
+    assert!(usage.enter_at(&limits, now, after(360)).is_ok());
+    assert_eq!(
+        usage.enter_at(&limits, now, after(361)).unwrap_err(),
+        Reason::ConnectionDurationExceeded
+    );
+    assert!(usage.enter_at(&tenant(json!({})), now, after(361)).is_ok());
+}
+
+#[test]
+fn a_new_period_begins_with_nothing_used() {
+    let monthly = |name: &str, most: &str| {
+        let mut limit = json!({"effective-since": "2026-10-15T00:00:00Z"});
+        limit[most] = json!(100);
+        tenant(json!({"resource-limits": {name: limit}}))
+    };
+    let volume = monthly("data-volume", "max-bytes");
+    let duration = monthly("connection-duration", "max-minutes");
+    let november = datetime!(2026-11-21 10:00 UTC);
+    let december = datetime!(2026-12-01 00:00 UTC);
+    let (usage, at) = counters(november);
+    let seen = usage.volume_at(&volume, november).unwrap();
+    usage.count(Status::Forwarded, 100);
+    assert!(seen.refuses(1));
+    assert!(!seen.is_over_at(december - Duration::from_secs(1)));
+    assert!(seen.is_over_at(december));
+    let next = usage.volume_at(&volume, december).unwrap();
+    assert!(!next.refuses(100));
+    assert!(next.refuses(101));
+
+    // The period of connections that stay open begins without anybody connecting.
+    let _open = usage.enter_at(&duration, november, at).unwrap();
+    let hours = |hours: u64| at + Duration::from_secs(hours * 3600);
+    assert!(usage.enter_at(&duration, november, hours(2)).is_err());
+    let kept = usage.sums(december, hours(2)).connection_duration;
+    assert_eq!(kept, None);
+    let kept = usage.sums(december, hours(3)).connection_duration.unwrap();
+    assert_eq!(kept.consumed, 3600);
+    let minutes = |minutes: u64| hours(2) + Duration::from_secs(minutes * 60);
+    assert!(usage.enter_at(&duration, december, minutes(99)).is_ok());
+    assert!(usage.enter_at(&duration, december, minutes(100)).is_err());
+}
+
+#[test]
+fn a_rule_that_changes_keeps_what_was_used_in_its_period() {
+    let limit = |since: &str, days: Option<u32>| {
+        let period = match days {
+            Some(days) => json!({"mode": "days", "no-of-days": days}),
+            None => json!({"mode": "monthly"}),
+        };
+        let volume = json!({"effective-since": since, "max-bytes": 1_000, "period": period});
+        tenant(json!({"resource-limits": {"data-volume": volume}}))
+    };
+    let begun = datetime!(2026-11-10 00:00 UTC);
+    let now = datetime!(2026-11-21 10:00 UTC);
+    let before = limit("2026-11-10T00:00:00Z", Some(30));
+    // The rule that follows, and what remains of 600 used.
+    let rows = [
+        (limit("2026-11-10T00:00:00Z", Some(30)), 600),
+        (limit("2026-11-09T00:00:00Z", Some(30)), 600),
+        (limit("2025-01-01T00:00:00Z", None), 600),
+        (limit("2026-11-11T00:00:00Z", Some(30)), 0),
+        (limit("2026-11-20T00:00:00Z", None), 0),
+        (limit("2026-11-10T00:00:00Z", Some(1)), 0),
+    ];
+    for (after, remains) in rows {
+        let (usage, _) = counters(begun);
+        assert!(usage.volume_at(&before, begun).is_some());
+        usage.count(Status::Forwarded, 600);
+        assert!(usage.volume_at(&after, now).is_some());
+        let kept = usage.sums(now, Instant::now()).data_volume;
+        let kept = kept.map_or(0, |kept| kept.consumed);
+        assert_eq!(kept, remains, "{after:?}");
+        // Without a limit for a while, nothing is lost.
+        assert!(usage.volume_at(&tenant(json!({})), now).is_none());
+        usage.count(Status::Forwarded, 7);
+        let _ = usage.volume_at(&after, now);
+        let kept = usage.sums(now, Instant::now()).data_volume.unwrap();
+        assert_eq!(kept.consumed, remains + 7, "{after:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_begins_later_allows_nothing_and_then_everything() {
+    let (now, later) = (
+        datetime!(2026-11-21 10:00 UTC),
+        datetime!(2026-11-25 00:00 UTC),
+    );
+    let volume = json!({"effective-since": "2026-11-25T00:00:00Z", "max-bytes": 3_000});
+    let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
+    let (usage, _) = counters(now);
+    let nothing = usage.volume_at(&limits, now).unwrap();
+    assert!(nothing.refuses(1));
+    assert!(!nothing.refuses(0));
+    usage.count(Status::Unprocessable, 1);
+    assert!(!nothing.is_over_at(now) && nothing.is_over_at(later));
+    // Six of thirty days are left.
+    let then = usage.volume_at(&limits, later).unwrap();
+    assert!(!then.refuses(600));
+    assert!(then.refuses(601));
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_stop_the_periods() {
+    let (ahead, now) = (
+        datetime!(2030-01-01 00:00 UTC),
+        datetime!(2026-11-21 10:00 UTC),
+    );
+    let volume = json!({"effective-since": LONG_AGO, "max-bytes": 100});
+    let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
+    let (usage, _) = counters(ahead);
+    let _ = usage.volume_at(&limits, ahead);
+    usage.count(Status::Forwarded, 100);
+    assert!(usage.volume_at(&limits, now).unwrap().refuses(1));
+    let december = datetime!(2026-12-01 00:00 UTC);
+    assert!(!usage.volume_at(&limits, december).unwrap().refuses(100));
+}
+
+#[test]
+fn what_a_month_has_used_without_a_limit_is_known_when_one_is_set() {
+    let (october, november) = (
+        datetime!(2026-10-21 10:00 UTC),
+        datetime!(2026-11-21 10:00 UTC),
+    );
+    let (usage, at) = counters(october);
+    usage.count(Status::Forwarded, 500);
+    assert!(
+        usage
+            .sums(datetime!(2026-11-01 00:00:09 UTC), at)
+            .is_empty()
+    );
+    usage.count(Status::Forwarded, 60);
+    let volume = json!({"effective-since": LONG_AGO, "max-bytes": 100});
+    let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
+    let volume = usage.volume_at(&limits, november).unwrap();
+    assert!(!volume.refuses(40));
+    assert!(volume.refuses(41));
+}

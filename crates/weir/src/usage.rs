@@ -1,0 +1,274 @@
+//! What tenants have used of their limits, kept in the data folder over restarts.
+//!
+//! The file is written every ten seconds if something has changed, and when the gateway stops. One that
+//! is killed forgets what was counted since. A file that cannot be read keeps no gateway from starting:
+//! it is put aside, and counting starts anew.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use weir_core::{TenantSums, Usage, UsageSnapshot};
+
+/// The file's name in the data folder.
+const FILE: &str = "usage.json";
+/// What is added to the name of one that cannot be read.
+const DAMAGED: &str = "damaged";
+/// The form of the file.
+const VERSION: u32 = 1;
+/// How much counting may be lost.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The file's contents.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    version: u32,
+    tenants: BTreeMap<String, TenantSums>,
+}
+
+/// Writes down what tenants use.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    usage: Usage,
+    path: PathBuf,
+    /// What the file has.
+    written: UsageSnapshot,
+    /// Whether it was told that it cannot be written.
+    is_failing: bool,
+}
+
+impl Keeper {
+    /// Reads what was used before.
+    pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        let path = data_dir.join(FILE);
+        let opened = tokio::task::spawn_blocking(move || Self::restore(path)).await;
+        opened.context("cannot read what tenants have used")
+    }
+
+    fn restore(path: PathBuf) -> Self {
+        let written = match read(&path) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                put_aside(&path, &error);
+                UsageSnapshot::default()
+            }
+        };
+        Self {
+            usage: Usage::restore(written.clone()),
+            path,
+            written,
+            is_failing: false,
+        }
+    }
+
+    /// The counters that it keeps.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage.clone()
+    }
+
+    /// Keeps the file up to date until `stop` is cancelled, and writes it a last time then.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_last = false;
+        while !is_last {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => is_last = true,
+            }
+            let written = tokio::task::spawn_blocking(move || {
+                self.update();
+                self
+            });
+            match written.await {
+                Ok(keeper) => self = keeper,
+                Err(error) => {
+                    tracing::error!(%error, "what tenants use is not written down any more");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes what has changed. If that fails, it is told once, and tried again the next time.
+    fn update(&mut self) {
+        let snapshot = self.usage.snapshot();
+        if snapshot == self.written {
+            return;
+        }
+        let path = self.path.display();
+        match write(&self.path, &snapshot) {
+            Ok(()) => {
+                self.written = snapshot;
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!(%path, "what tenants have used is written down again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    tracing::error!(%path, %error, "what tenants have used cannot be written down");
+                }
+            }
+        }
+    }
+}
+
+/// Nothing was used if there is no file.
+fn read(path: &Path) -> anyhow::Result<UsageSnapshot> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(UsageSnapshot::default());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Contents { version, tenants } = serde_json::from_slice(&text)?;
+    anyhow::ensure!(version == VERSION, "version {version} is not known");
+    Ok(UsageSnapshot { tenants })
+}
+
+fn put_aside(path: &Path, error: &anyhow::Error) {
+    let aside = path.with_added_extension(DAMAGED);
+    let moved = fs::rename(path, &aside);
+    tracing::error!(
+        path = %path.display(),
+        %error,
+        aside = moved.is_ok().then(|| aside.display().to_string()),
+        "what tenants have used cannot be read: counting starts anew"
+    );
+}
+
+/// Written whole under another name first: a crash must not leave half a file behind.
+fn write(path: &Path, snapshot: &UsageSnapshot) -> io::Result<()> {
+    let contents = Contents {
+        version: VERSION,
+        tenants: snapshot.tenants.clone(),
+    };
+    let draft = path.with_added_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
+    file.write_all(&serde_json::to_vec(&contents)?)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    // The new name has to outlive a power cut too.
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn snapshot(consumed: u64) -> UsageSnapshot {
+        let sum = json!({
+            "effective-since": "2020-01-01T00:00:00Z",
+            "period": {"mode": "days", "no-of-days": 100_000},
+            "since": "2020-01-01T00:00:00Z",
+            "consumed": consumed,
+        });
+        serde_json::from_value(json!({"tenants": {"acme": {"data-volume": sum}}})).unwrap()
+    }
+
+    /// Has a gateway that has used so much run to its end.
+    async fn run(folder: &Path, used: UsageSnapshot) {
+        let mut keeper = Keeper::open(folder).await.unwrap();
+        keeper.usage = Usage::restore(used);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        keeper.run(stop).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_used_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = Keeper::open(folder.path()).await.unwrap();
+        assert_eq!(none.usage().snapshot(), UsageSnapshot::default());
+        run(folder.path(), snapshot(7)).await;
+        let first = Keeper::open(folder.path()).await.unwrap();
+        assert_eq!(first.usage().snapshot(), snapshot(7));
+        run(folder.path(), snapshot(8)).await;
+        let second = Keeper::open(folder.path()).await.unwrap();
+        assert_eq!(second.usage().snapshot(), snapshot(8));
+
+        let file = folder.path().join("usage.json");
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let names = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names, 1, "no draft is left");
+    }
+
+    #[tokio::test]
+    async fn what_has_not_changed_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), UsageSnapshot::default()).await;
+        assert!(!folder.path().join("usage.json").exists());
+        run(folder.path(), snapshot(7)).await;
+        let mut keeper = Keeper::open(folder.path()).await.unwrap();
+        fs::remove_file(folder.path().join("usage.json")).unwrap();
+        keeper.update();
+        assert!(!folder.path().join("usage.json").exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_put_aside() {
+        let whole = serde_json::to_string(&Contents {
+            version: VERSION,
+            tenants: snapshot(7).tenants,
+        });
+        let whole = whole.unwrap();
+        let rows = [
+            String::new(),
+            "{}".to_owned(),
+            whole[..whole.len() / 2].to_owned(),
+            whole.replace("\"version\":1", "\"version\":2"),
+            whole.replace("\"consumed\":7", "\"consumed\":-7"),
+            whole.replace("\"consumed\"", "\"konsumed\""),
+        ];
+        for damaged in rows {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("usage.json");
+            fs::write(&file, &damaged).unwrap();
+            let keeper = Keeper::open(folder.path()).await.unwrap();
+            assert_eq!(keeper.usage().snapshot(), UsageSnapshot::default());
+            assert!(!file.exists(), "{damaged}");
+            let aside = fs::read_to_string(folder.path().join("usage.json.damaged"));
+            assert_eq!(aside.unwrap(), damaged);
+            run(folder.path(), snapshot(8)).await;
+            let next = Keeper::open(folder.path()).await.unwrap();
+            assert_eq!(next.usage().snapshot(), snapshot(8));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::open(folder.path()).await.unwrap();
+        keeper.usage = Usage::restore(snapshot(7));
+        // A folder is in the way.
+        let draft = folder.path().join("usage.json.new");
+        fs::create_dir(&draft).unwrap();
+        keeper.update();
+        assert!(keeper.is_failing);
+        fs::remove_dir(&draft).unwrap();
+        keeper.update();
+        assert!(!keeper.is_failing);
+        let next = Keeper::open(folder.path()).await.unwrap();
+        assert_eq!(next.usage().snapshot(), snapshot(7));
+    }
+}
