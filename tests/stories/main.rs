@@ -24,6 +24,7 @@
 //! * [`provisioning`]: devices that are registered by themselves, and the applications that hear of it.
 //! * [`certificates`]: devices that say who they are by a certificate.
 //! * [`tls`]: the same path with TLS on every connection, and certificates that are replaced.
+//! * [`unauthenticated`]: devices that nobody asks who they are, and who is told of those that connect.
 //! * [`websocket`]: what else the HTTP adapter's ports speak, MQTT over WebSockets and HTTP/2.
 //!
 //! No story sleeps to wait for a state: each waits for the state itself, with one generous deadline
@@ -57,4 +58,5 @@ mod registry;
 mod settlement;
 mod slow;
 mod tls;
+mod unauthenticated;
 mod websocket;

@@ -1,6 +1,65 @@
-//! The failure matrix of the device contract (§8.1, §8.3, §8.4) as far as passwords reach it over
-//! HTTP and MQTT: a row a case. What is wrong with a message itself is in [`content`]; what consumers do
-//! is in `settlement`.
+//! The failure matrix of the device contract (§8) over HTTP and MQTT, from end to end: a row a case.
+//!
+//! Every row, and what shows it. Names without a file are in this module and those below it; other files are
+//! beside this one, or in the tests of the crate `weir-http` or `weir-mqtt` where no real gateway can be
+//! brought into that state. What each adapter makes of each reason is in the tests of its `outcome.rs`.
+//!
+//! | §8.1, identity and registration | HTTP | MQTT, connecting | MQTT, a message |
+//! |---|---|---|---|
+//! | no credentials; malformed user name; wrong password, no such auth-id; credentials disabled, no valid secret | [`logging_in`] | [`logging_in`] | – |
+//! | unknown tenant | [`logging_in`], [`anonymous`] | [`logging_in`] | `unauthenticated.rs` |
+//! | tenant disabled | [`logging_in`], [`anonymous`] | [`logging_in`] | closed at once: `registry.rs` |
+//! | adapter disabled | [`logging_in`], [`anonymous`] | [`logging_in`] | [`messages`] |
+//! | own device unknown or disabled | [`logging_in`], [`anonymous`]; deleted: `registry.rs` | the same | closed at once: `registry.rs`; `weir-mqtt` `end.rs` |
+//! | edge device unknown or disabled | [`content`] | – | [`content`], [`messages`] |
+//! | gateway unknown or disabled | [`content`] | it is a device | it is a device |
+//! | gateway not authorised | [`content`] | – | [`content`], [`messages`] |
+//! | foreign tenant in address | [`content`] | – | [`content`], [`messages`] |
+//! | certificate: not verifiable; expired; issuer unknown; host name without a dot | `certificates.rs` | `certificates.rs` | – |
+//! | token expired | [`tokens`] | [`tokens`] | [`tokens`]; `weir-mqtt` `token.rs` |
+//! | deleted or disabled while connected | `registry.rs` | – | `registry.rs`, [`what_changes_while_connected`] |
+//! | registry cannot be reached | `interop/test_postgres.py`; `weir-http` `authentication.rs` | `weir-mqtt` `connect.rs` | known devices go on: `interop/test_postgres.py` |
+//!
+//! | §8.2, limits | HTTP | MQTT, connecting | MQTT, a message |
+//! |---|---|---|---|
+//! | connections of the process | – | `floods.rs` | – |
+//! | connections, their duration | – | `limits.rs` | – |
+//! | data volume, also by a command | `limits.rs` | `limits.rs` | `limits.rs` |
+//! | payload too large | [`content`], `oversized.rs` | `oversized.rs` | [`content`], `oversized.rs` |
+//! | Prometheus unreachable | there is none to reach: `limits.rs` has what is counted instead | | |
+//!
+//! | §8.3, content and addresses | HTTP | MQTT, a message |
+//! |---|---|---|
+//! | unknown endpoint | [`content`] | [`content`], [`messages`] |
+//! | method not supported | [`content`], [`anonymous`] | – |
+//! | malformed address; tenant without device | [`content`] | [`content`], [`messages`] |
+//! | unauthenticated without tenant and device | [`anonymous`] | `unauthenticated.rs` |
+//! | invalid QoS | [`content`] | [`content`], [`messages`] |
+//! | empty payload without type; payload marked as empty | [`content`] | [`content`], [`messages`] |
+//! | invalid ttd or ttl | [`content`] | [`messages`] |
+//! | response: bad id or status | `downlink/http.rs` | `downlink/mqtt.rs`, [`messages`] |
+//! | response: too few segments | [`content`], [`anonymous`] | [`messages`] |
+//! | unsupported filter, QoS 2; errors with QoS 1 or 2 | – | `downlink/mqtt.rs`, [`messages`] |
+//!
+//! | §8.4, downstream | HTTP | MQTT |
+//! |---|---|---|
+//! | no consumer | `settlement.rs`, [`anonymous`] | `settlement.rs`, `errors.rs` |
+//! | no credit | [`downstream`] | [`downstream`] |
+//! | released; modified; undeliverable here; rejected; no outcome in time | `settlement.rs` | `settlement.rs` |
+//! | Kafka down | there is none | |
+//! | commands cannot be subscribed to | they are routed in this process, which does not fail | `weir-mqtt` `subscribe.rs` |
+//! | connected event cannot be sent | – | [`downstream`] |
+//!
+//! | §8.5, commands | HTTP | MQTT |
+//! |---|---|---|
+//! | not connected, or nobody waits | `downlink/http.rs` | `downlink/end.rs` |
+//! | a second command during one wait | `downlink/http.rs` | – |
+//! | no PUBACK in time; connection lost | – | `downlink/end.rs` |
+//! | the device rejects it (MQTT 5) | – | `weir-mqtt` `v5.rs` |
+//! | malformed | `downlink/malformed.rs` | `downlink/malformed.rs` |
+//! | data volume exceeded | `limits.rs` | `limits.rs` |
+//! | gateway lost its authorisation | – | `downlink/gateways.rs` |
+//! | the upload fails after the command has come | [`downstream`] | – |
 
 mod anonymous;
 mod content;
