@@ -60,9 +60,24 @@ bench *arguments: build
 bench-registry *arguments: build
     cargo run --release -p weir-bench -- registry "$@"
 
-# Feed every entry point of the AMQP engine a million mutated inputs, or as many as given
+# Measure connections: the memory of idle ones (`idle`), all devices coming back at once (`storm`)
+bench-connections *arguments: build
+    [ $# -gt 0 ] || for what in idle storm; do cargo run --release -p weir-bench -- "$what"; done
+    [ $# -eq 0 ] || cargo run --release -p weir-bench -- "$@"
+
+# Measure what devices feel of another tenant (`fairness`) and of attackers (`hostile`)
+bench-fairness *arguments: build
+    [ $# -gt 0 ] || for what in fairness hostile; do cargo run --release -p weir-bench -- "$what"; done
+    [ $# -eq 0 ] || cargo run --release -p weir-bench -- "$@"
+
+# Measure uploads over HTTP with wrk, which is installed if it is missing
+bench-http *arguments: build
+    command -v wrk >/dev/null || interop/install wrk
+    cargo run --release -p weir-bench -- http "$@"
+
+# Feed every parser of AMQP, MQTT and HTTP a million mutated inputs, or as many as given
 fuzz cases="1000000":
-    WEIR_FUZZ_CASES={{cases}} cargo test --release -p weir-amqp-engine --lib -- tests::fuzz::
+    WEIR_FUZZ_CASES={{cases}} cargo test --release -p weir-amqp-engine -p weir-mqtt -p weir-http --lib -- tests::fuzz:: mutation::
 
 # Print what the event store does with five million waiting events
 event-store-figures:
@@ -72,7 +87,7 @@ event-store-figures:
 engine-figures:
     cargo test --release -p weir-amqp-engine -- --ignored --nocapture figures
 
-# Tell all stories with real clients (curl, mosquitto, Qpid Proton, rhea, Qpid JMS, Schemathesis), or some: `just interop interop -k ttl`
+# Tell all stories with real clients (curl, mosquitto, paho, MQTT.js, Qpid Proton, rhea, Qpid JMS, Schemathesis), or some: `just interop interop -k ttl`
 interop *arguments: build interop-install
     interop/.venv/bin/python -B -m pytest -c interop/pytest.ini --rootdir interop --basetemp interop/work "${@:-interop}"
     [ $# -gt 0 ] || just test-postgres
@@ -109,7 +124,7 @@ interop-jms: (interop "interop/test_jms.py")
 interop-applications: (interop "interop/test_cli_applications.py")
 
 # Stories: what was sent is what was counted
-interop-metrics: (interop "interop/test_metrics.py")
+interop-metrics: (interop "interop/test_metrics.py" "interop/test_metrics_formats.py")
 
 # Stories: applications that are killed
 interop-crash: (interop "interop/test_crash.py")
@@ -125,6 +140,9 @@ interop-openapi: (interop "interop/test_openapi.py")
 
 # Stories: devices that log in with certificates
 interop-certificates: (interop "interop/test_devices_certificates.py")
+
+# Stories: MQTT over WebSocket, and MQTT 5 with clients made for any broker
+interop-websocket: (interop "interop/test_websocket.py")
 
 # Stories: a registry that is killed a hundred times
 interop-registry-crash: (interop "interop/test_registry_crash.py")

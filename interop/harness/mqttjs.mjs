@@ -43,7 +43,9 @@ const orders = {
   // What any responder does that knows MQTT 5, and nothing of commands.
   respond(payload, userProperties) {
     const { responseTopic, correlationData } = heard.at(-1).properties;
-    const properties = { correlationData, userProperties };
+    const properties = { correlationData };
+    // With an empty object MQTT.js would write nothing at all.
+    if (userProperties) properties.userProperties = userProperties;
     client.publish(responseTopic, payload, { qos: 1, properties }, (error) => {
       say("responded", { topic: responseTopic, code: error?.code });
     });
