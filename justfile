@@ -87,7 +87,7 @@ event-store-figures:
 engine-figures:
     cargo test --release -p weir-amqp-engine -- --ignored --nocapture figures
 
-# Tell all stories with real clients (curl, mosquitto, paho, MQTT.js, Qpid Proton, rhea, Qpid JMS, Schemathesis), or some: `just interop interop -k ttl`
+# Tell all stories with real clients (curl, wrk, mosquitto, paho, MQTT.js, Qpid Proton, rhea, Qpid JMS, Schemathesis), or some: `just interop interop -k ttl`
 interop *arguments: build interop-install
     interop/.venv/bin/python -B -m pytest -c interop/pytest.ini --rootdir interop --basetemp interop/work "${@:-interop}"
     [ $# -gt 0 ] || just test-postgres
@@ -143,6 +143,9 @@ interop-certificates: (interop "interop/test_devices_certificates.py")
 
 # Stories: MQTT over WebSocket, and MQTT 5 with clients made for any broker
 interop-websocket: (interop "interop/test_websocket.py")
+
+# Stories: many requests at once, made by wrk
+interop-load: (interop "interop/test_load.py")
 
 # Stories: a registry that is killed a hundred times
 interop-registry-crash: (interop "interop/test_registry_crash.py")
