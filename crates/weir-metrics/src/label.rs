@@ -1,5 +1,9 @@
 //! The closed sets of label values (names and values as Eclipse Hono's dashboards query them).
 
+mod service;
+
+pub use service::{AmqpType, AuthenticationOutcome, ClientType, DeliveryOutcome, cipher_suite};
+
 /// What reports a series: labels `component_type` and `component_name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Component {
@@ -7,6 +11,24 @@ pub struct Component {
     pub kind: ComponentType,
     /// For adapters Hono's adapter type name, for example `hono-mqtt`.
     pub name: &'static str,
+}
+
+impl Component {
+    /// What checks who applications and services are.
+    pub const AUTH: Self = Self::service("hono-auth");
+    /// What finds the way of commands, and reports those that find none.
+    pub const COMMAND_ROUTER: Self = Self::service("hono-command-router");
+    /// What gives messages to applications over AMQP.
+    pub const NORTHBOUND_AMQP: Self = Self::service("weir-northbound-amqp");
+    /// What keeps tenants and devices.
+    pub const REGISTRY: Self = Self::service("hono-registry");
+
+    const fn service(name: &'static str) -> Self {
+        Self {
+            kind: ComponentType::Service,
+            name,
+        }
+    }
 }
 
 /// Label `component_type`.
@@ -38,7 +60,8 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    pub(crate) const COUNT: usize = 2;
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Telemetry, Self::Event];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -61,7 +84,8 @@ pub enum Status {
 }
 
 impl Status {
-    pub(crate) const COUNT: usize = 3;
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Forwarded, Self::Undeliverable, Self::Unprocessable];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -83,7 +107,8 @@ pub enum Qos {
 }
 
 impl Qos {
-    pub(crate) const COUNT: usize = 2;
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::AtMostOnce, Self::AtLeastOnce];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -106,7 +131,8 @@ pub enum Ttd {
 }
 
 impl Ttd {
-    pub(crate) const COUNT: usize = 3;
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Command, Self::Expired, Self::None];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -130,7 +156,8 @@ pub enum Direction {
 }
 
 impl Direction {
-    pub(crate) const COUNT: usize = 3;
+    /// All values, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::OneWay, Self::Request, Self::Response];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -143,7 +170,7 @@ impl Direction {
 }
 
 /// Label `outcome` of a connection attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AttemptOutcome {
     /// This process holds as many connections as it may.
     AdapterConnectionsExceeded,
@@ -168,6 +195,20 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// All values.
+    pub const ALL: [Self; 10] = [
+        Self::AdapterConnectionsExceeded,
+        Self::AdapterDisabled,
+        Self::ConnectionDurationExceeded,
+        Self::DataVolumeExceeded,
+        Self::RegistrationAssertionFailure,
+        Self::Succeeded,
+        Self::TenantConnectionsExceeded,
+        Self::Unauthorized,
+        Self::Unavailable,
+        Self::Unknown,
+    ];
+
     /// The label value.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -182,5 +223,25 @@ impl AttemptOutcome {
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_in_the_order_of_their_numbers() {
+        fn check<T: Copy>(all: &[T], number: fn(T) -> usize) {
+            for (index, value) in all.iter().enumerate() {
+                assert_eq!(number(*value), index);
+            }
+        }
+        check(&MessageType::ALL, |value| value as usize);
+        check(&Status::ALL, |value| value as usize);
+        check(&Qos::ALL, |value| value as usize);
+        check(&Ttd::ALL, |value| value as usize);
+        check(&Direction::ALL, |value| value as usize);
+        check(&AttemptOutcome::ALL, |value| value as usize);
     }
 }

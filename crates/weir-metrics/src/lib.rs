@@ -1,11 +1,15 @@
 //! The metrics facade: every series Weir exposes, named once, typed, resolved before the hot path.
 //!
-//! * [`Name`] is the closed list of metric families: exposed name, help text, kind, unit and label
-//!   names in one table. A series that is not in it cannot be recorded.
+//! * [`Name`] is the closed list of metric families: exposed name, help text, kind, labels and view in
+//!   one table. A series that is not in it cannot be recorded; `docs/metrics.md` is written from it.
 //! * [`Metrics`] owns the series. It is cloned freely; clones share them.
 //! * [`TenantMeters`] are the handles of one tenant at one component ([`Component`]). They are
 //!   resolved once per connection; recording through them looks no label up and takes no lock.
-//! * [`render`] writes what has been recorded in the Prometheus text format 0.0.4.
+//!   `tenants.rs` bounds how many there are.
+//! * A [`Source`] has figures that nobody records, such as the length of a queue, and is asked for
+//!   them at each scrape.
+//! * A [`Snapshot`] is what one [`View`] shows at one moment. It is written as a page in a [`Format`];
+//!   `snapshot.rs` walks from family to family, `page.rs` knows the formats.
 //!
 //! Label values are closed enums ([`Status`], [`MessageType`], [`Qos`], [`Ttd`],
 //! [`AttemptOutcome`]) except for the tenant. Device ids, client ids and topics never become labels.
@@ -15,17 +19,39 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+mod format;
+mod histogram;
 mod label;
 mod meters;
 mod name;
+mod page;
+mod snapshot;
+mod source;
 mod store;
-mod text;
+mod tenants;
+mod window;
 
-pub use cell::{Counter, Gauge, Summary};
+use std::time::{Instant, UNIX_EPOCH};
+
+pub use cell::{Counter, Gauge};
+pub use format::Format;
+pub use histogram::TraceId;
 pub use label::{
-    AttemptOutcome, Component, ComponentType, Direction, MessageType, Qos, Status, Ttd,
+    AmqpType, AttemptOutcome, AuthenticationOutcome, ClientType, Component, ComponentType,
+    DeliveryOutcome, Direction, MessageType, Qos, Status, Ttd, cipher_suite,
 };
-pub use meters::{ConnectedMeter, TenantMeters, UploadMeter};
-pub use name::{Kind, Name};
-pub use store::Metrics;
-pub use text::render;
+pub use meters::{ConnectedMeter, LatencyMeter, TenantMeters, UploadMeter};
+pub use name::{Kind, Name, Scope, Unit};
+pub use snapshot::{Snapshot, View};
+pub use source::{Figures, Source};
+pub use store::{Metrics, Options};
+
+/// Writes all series of all views in the Prometheus text format 0.0.4.
+pub fn render(metrics: &Metrics, now: Instant) -> String {
+    let [mut text, native] = [View::Hono, View::Native].map(|view| {
+        // Examples have times, and this format has no examples.
+        metrics.snapshot(view, now).write(Format::Text, UNIX_EPOCH)
+    });
+    text.push_str(&native);
+    text
+}

@@ -1,5 +1,7 @@
 //! Every metric family, in one table.
 
+use crate::{Component, View};
+
 /// What a family's series are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -7,121 +9,219 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Count and sum of sizes, with a gauge `_max` beside them.
-    Bytes,
-    /// Count and sum of durations, with a gauge `_max` beside them.
-    Seconds,
+    /// A distribution: counts per bucket and a sum, with a gauge `_max` beside them.
+    Histogram,
+    /// Always 1; its labels are what it tells.
+    Info,
+    /// Count and sum, with a gauge `_max` beside them.
+    Summary,
 }
 
-/// A metric family.
+/// What a family's values are measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Name {
-    /// Uploads whose peer was gone before their outcome was known.
-    UplinksAbandoned,
-    /// Accounting size of the payloads of commands and of responses to them.
-    CommandPayload,
-    /// Time from receiving a command, or a response to one, to its outcome.
-    CommandProcessingDuration,
-    /// Connection attempts by outcome.
-    ConnectionsAttempts,
-    /// Open connections of authenticated devices.
-    ConnectionsAuthenticated,
-    /// Device-seconds connected.
-    ConnectionsAuthenticatedDuration,
-    /// Open connections of devices that did not authenticate.
-    ConnectionsUnauthenticated,
-    /// Accounting size of uploaded payloads.
-    TelemetryPayload,
-    /// Time from receiving an upload to its outcome.
-    TelemetryProcessingDuration,
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Seconds; recorded as nanoseconds.
+    Seconds,
+    /// A plain number.
+    None,
 }
 
-/// Labels every upload series carries besides the common ones.
+/// Whose a family's series are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Of the component that records them, which is in three labels of theirs.
+    Component,
+    /// Of this service; they have the same labels.
+    Service(Component),
+    /// Of the process; they have no labels but their own.
+    Process,
+}
+
+macro_rules! families {
+    ($($variant:ident $name:literal $kind:ident $view:ident $scope:expr, $labels:expr, $help:literal;)*) => {
+        /// A metric family.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Name {
+            $(#[doc = concat!("`", $name, "`: ", $help, ".")] $variant,)*
+        }
+
+        impl Name {
+            /// All families, in the order they are rendered.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name as exposed in the text format.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The text of the `# HELP` line.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+
+            /// What the family's series are.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+
+            /// Where the family is exposed.
+            pub const fn view(self) -> View {
+                match self { $(Self::$variant => View::$view,)* }
+            }
+
+            /// Whose the series are.
+            pub const fn scope(self) -> Scope {
+                match self { $(Self::$variant => $scope,)* }
+            }
+
+            /// Label names besides those of a component.
+            pub const fn labels(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => $labels,)* }
+            }
+        }
+    };
+}
+
+/// Labels of every upload.
 const UPLOAD: &[&str] = &["tenant", "type", "status", "qos", "ttd"];
+/// Labels of every command.
+const COMMAND: &[&str] = &["tenant", "status", "direction"];
+const TENANT: &[&str] = &["tenant"];
+const CACHE: &[&str] = &["cache"];
+const NONE: &[&str] = &[];
+const AUTH: Scope = Scope::Service(Component::AUTH);
+const REGISTRY: Scope = Scope::Service(Component::REGISTRY);
+
+use Scope::{Component as Recorded, Process};
+
+families! {
+    AmqpDeliveryDuration "hono_amqp_delivery_duration_seconds" Histogram Hono Recorded,
+        &["tenant", "type", "outcome"],
+        "Time from sending an AMQP message to the disposition of its receiver";
+    AmqpNoCredit "hono_amqp_nocredit_total" Counter Hono Recorded, &["tenant", "type"],
+        "AMQP messages that could not be sent because there was no credit";
+    AmqpTimeout "hono_amqp_timeout_total" Counter Hono Recorded, &["tenant", "type"],
+        "AMQP messages whose disposition did not come in time";
+    AuthenticationAttempts "hono_authentication_attempts_total" Counter Hono AUTH,
+        &["outcome", "client_type"],
+        "Attempts of applications and services to authenticate, by outcome";
+    CommandPayload "hono_command_payload_bytes" Histogram Hono Recorded, COMMAND,
+        "Payload of commands and responses, in steps of the tenant's minimum message size";
+    CommandProcessingDuration "hono_command_processing_duration_seconds" Histogram Hono Recorded,
+        COMMAND,
+        "Time from receiving a command, or a response to one, to its outcome";
+    ConnectionsAttempts "hono_connections_attempts_total" Counter Hono Recorded,
+        &["tenant", "outcome", "cipher_suite"],
+        "Attempts of devices to connect, by outcome";
+    ConnectionsAuthenticated "hono_connections_authenticated" Gauge Hono Recorded, TENANT,
+        "Open connections of authenticated devices";
+    ConnectionsAuthenticatedDuration "hono_connections_authenticated_duration_seconds" Summary
+        Hono Recorded, TENANT,
+        "Time that authenticated devices have been connected, in device-seconds";
+    ConnectionsUnauthenticated "hono_connections_unauthenticated" Gauge Hono Recorded, NONE,
+        "Open connections of unauthenticated devices";
+    TelemetryPayload "hono_telemetry_payload_bytes" Histogram Hono Recorded, UPLOAD,
+        "Payload of telemetry messages and events, in steps of the tenant's minimum message size";
+    TelemetryProcessingDuration "hono_telemetry_processing_duration_seconds" Histogram Hono
+        Recorded, UPLOAD,
+        "Time from receiving a telemetry message or event to its outcome";
+    TenantsRegistered "hono_tenants_total" Gauge Hono REGISTRY, NONE,
+        "Tenants in the registry";
+
+    BuildInfo "weir_build_info" Info Native Process, &["version", "os", "arch"],
+        "The release that runs";
+    CacheEntries "weir_cache_entries" Gauge Native Process, CACHE,
+        "Answers of the registry that are remembered";
+    CacheHits "weir_cache_hits_total" Counter Native Process, CACHE,
+        "Questions that were answered from memory";
+    CacheMisses "weir_cache_misses_total" Counter Native Process, CACHE,
+        "Questions that the registry was asked";
+    CertificateExpiry "weir_certificate_expiry_timestamp_seconds" Gauge Native Process,
+        &["listener"],
+        "When a listener's certificate expires, in seconds since 1970";
+    Consumers "weir_consumers" Gauge Native Process, &["tenant", "type"],
+        "Applications' links that receive messages";
+    ConsumerCredit "weir_consumer_credit" Gauge Native Process, &["tenant", "type"],
+        "Messages that applications' links may be sent before they have to say so again";
+    ConsumerQueue "weir_consumer_queue_messages" Gauge Native Process, &["tenant", "type"],
+        "Messages that wait for the credit of an application's link";
+    ConsumerWait "weir_consumer_wait_seconds" Histogram Native Recorded, &["tenant", "type"],
+        "Time that messages waited for the credit of an application's link";
+    EventsDead "weir_events_dead_letters" Gauge Native Process, TENANT,
+        "Events that applications have refused, kept aside";
+    EventsOldestAge "weir_events_oldest_age_seconds" Gauge Native Process, TENANT,
+        "Age of the oldest event that waits for an application";
+    EventsStored "weir_events_stored" Gauge Native Process, TENANT,
+        "Events that wait for an application";
+    EventsStoredBytes "weir_events_stored_bytes" Gauge Native Process, TENANT,
+        "Size of the events that wait for an application";
+    LogEvents "weir_log_events_total" Counter Native Process, &["level"],
+        "Lines that were logged";
+    LogDropped "weir_log_dropped_total" Counter Native Process, NONE,
+        "Log lines that were dropped because nobody read the log";
+    MetricsTenants "weir_metrics_tenants" Gauge Native Process, NONE,
+        "Tenants that have series of their own";
+    MetricsTenantsEvicted "weir_metrics_tenants_evicted_total" Counter Native Process, NONE,
+        "Tenants whose series were removed because they were idle";
+    MetricsTenantsFolded "weir_metrics_tenants_folded_total" Counter Native Process, NONE,
+        "Tenants that were counted as OVERFLOW because too many others had series";
+    PasswordChecksRunning "weir_password_checks_running" Gauge Native Process, NONE,
+        "Expensive password checks that run";
+    PasswordChecksWaiting "weir_password_checks_waiting" Gauge Native Process, NONE,
+        "Expensive password checks that wait for a processor";
+    PasswordChecks "weir_password_checks_total" Counter Native Process, NONE,
+        "Expensive password checks that were made";
+    RuntimeBusy "weir_runtime_busy_seconds_total" Counter Native Process, NONE,
+        "Time that the threads which carry messages were at work, all together";
+    RuntimeQueue "weir_runtime_global_queue_depth" Gauge Native Process, NONE,
+        "Tasks that wait for any thread of the runtime";
+    RuntimeTasks "weir_runtime_alive_tasks" Gauge Native Process, NONE,
+        "Tasks that have not ended";
+    RuntimeWorkers "weir_runtime_workers" Gauge Native Process, NONE,
+        "Threads that carry messages";
+    UplinksAbandoned "weir_uplinks_abandoned_total" Counter Native Recorded, &["tenant", "status"],
+        "Uploads whose peer was gone before their outcome was known, by what had become of them";
+
+    ProcessCpu "process_cpu_seconds_total" Counter Native Process, NONE,
+        "Processor time used, user and system";
+    ProcessMaxFds "process_max_fds" Gauge Native Process, NONE,
+        "File descriptors that the process may open";
+    ProcessOpenFds "process_open_fds" Gauge Native Process, NONE,
+        "File descriptors that are open";
+    ProcessResident "process_resident_memory_bytes" Gauge Native Process, NONE,
+        "Resident memory";
+    ProcessStart "process_start_time_seconds" Gauge Native Process, NONE,
+        "When the process started, in seconds since 1970";
+    ProcessThreads "process_threads" Gauge Native Process, NONE,
+        "Threads of the process";
+    ProcessVirtual "process_virtual_memory_bytes" Gauge Native Process, NONE,
+        "Address space in use";
+}
 
 impl Name {
-    /// All families, in the order they are rendered.
-    pub const ALL: [Self; 9] = [
-        Self::UplinksAbandoned,
-        Self::CommandPayload,
-        Self::CommandProcessingDuration,
-        Self::ConnectionsAttempts,
-        Self::ConnectionsAuthenticated,
-        Self::ConnectionsAuthenticatedDuration,
-        Self::ConnectionsUnauthenticated,
-        Self::TelemetryPayload,
-        Self::TelemetryProcessingDuration,
-    ];
-
-    /// The name as exposed.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UplinksAbandoned => "weir_uplinks_abandoned_total",
-            Self::CommandPayload => "hono_command_payload_bytes",
-            Self::CommandProcessingDuration => "hono_command_processing_duration_seconds",
-            Self::ConnectionsAttempts => "hono_connections_attempts_total",
-            Self::ConnectionsAuthenticated => "hono_connections_authenticated",
-            Self::ConnectionsAuthenticatedDuration => {
-                "hono_connections_authenticated_duration_seconds"
-            }
-            Self::ConnectionsUnauthenticated => "hono_connections_unauthenticated",
-            Self::TelemetryPayload => "hono_telemetry_payload_bytes",
-            Self::TelemetryProcessingDuration => "hono_telemetry_processing_duration_seconds",
+    /// What the values are measured in: the name says it.
+    pub fn unit(self) -> Unit {
+        let name = self.as_str();
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        if name.ends_with("_bytes") {
+            Unit::Bytes
+        } else if name.ends_with("_seconds") {
+            Unit::Seconds
+        } else {
+            Unit::None
         }
     }
 
-    /// The text of the `# HELP` line.
-    pub const fn help(self) -> &'static str {
-        match self {
-            Self::UplinksAbandoned => {
-                "Uploads whose peer was gone before their outcome was known, by what had become of them"
-            }
-            Self::CommandPayload => {
-                "Payload of commands and responses, in steps of the tenant's minimum message size"
-            }
-            Self::CommandProcessingDuration => {
-                "Time from receiving a command, or a response to one, to its outcome"
-            }
-            Self::ConnectionsAttempts => "Attempts of devices to connect, by outcome",
-            Self::ConnectionsAuthenticated => "Open connections of authenticated devices",
-            Self::ConnectionsAuthenticatedDuration => {
-                "Time that authenticated devices have been connected, in device-seconds"
-            }
-            Self::ConnectionsUnauthenticated => "Open connections of unauthenticated devices",
-            Self::TelemetryPayload => {
-                "Payload of telemetry messages and events, in steps of the tenant's minimum message size"
-            }
-            Self::TelemetryProcessingDuration => {
-                "Time from receiving a telemetry message or event to its outcome"
-            }
-        }
+    /// Whether the values are asked for at each scrape ([`Source`](crate::Source)) instead of recorded.
+    pub const fn is_collected(self) -> bool {
+        !matches!(self.scope(), Scope::Component)
     }
 
-    /// What the family's series are.
-    pub const fn kind(self) -> Kind {
-        match self {
-            Self::ConnectionsAttempts | Self::UplinksAbandoned => Kind::Counter,
-            Self::ConnectionsAuthenticated | Self::ConnectionsUnauthenticated => Kind::Gauge,
-            Self::CommandPayload | Self::TelemetryPayload => Kind::Bytes,
-            Self::CommandProcessingDuration
-            | Self::ConnectionsAuthenticatedDuration
-            | Self::TelemetryProcessingDuration => Kind::Seconds,
-        }
-    }
-
-    /// Label names besides `host`, `component_type` and `component_name`, which every series has.
-    pub const fn labels(self) -> &'static [&'static str] {
-        match self {
-            Self::CommandPayload | Self::CommandProcessingDuration => {
-                &["tenant", "status", "direction"]
-            }
-            Self::ConnectionsAttempts => &["tenant", "outcome", "cipher_suite"],
-            Self::ConnectionsAuthenticated | Self::ConnectionsAuthenticatedDuration => &["tenant"],
-            Self::UplinksAbandoned => &["tenant", "status"],
-            Self::ConnectionsUnauthenticated => &[],
-            Self::TelemetryPayload | Self::TelemetryProcessingDuration => UPLOAD,
-        }
+    /// What several tenants that share series are together: the largest value, or the sum.
+    pub(crate) const fn is_folded_to_largest(self) -> bool {
+        matches!(self, Self::EventsOldestAge)
     }
 }
 
@@ -130,39 +230,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_all_names_is_in_order_and_complete() {
-        for (index, name) in Name::ALL.iter().enumerate() {
-            assert_eq!(*name as usize, index, "{name:?}");
-        }
-        assert_eq!(
-            Name::ALL.last().map(|name| *name as usize),
-            Some(Name::ALL.len() - 1)
-        );
-    }
-
-    #[test]
     fn names_follow_the_conventions_of_prometheus() {
         for name in Name::ALL {
             let text = name.as_str();
-            assert_eq!(
-                text.ends_with("_total"),
-                name.kind() == Kind::Counter,
-                "{text}"
-            );
-            assert_eq!(
-                text.ends_with("_seconds"),
-                name.kind() == Kind::Seconds,
-                "{text}"
-            );
-            assert_eq!(
-                text.ends_with("_bytes"),
-                name.kind() == Kind::Bytes,
-                "{text}"
-            );
+            let is_right = match name.kind() {
+                Kind::Counter => text.ends_with("_total"),
+                // Hono's name, which dashboards know.
+                Kind::Gauge => !text.ends_with("_total") || text == "hono_tenants_total",
+                Kind::Info => text.ends_with("_info"),
+                Kind::Histogram | Kind::Summary => name.unit() != Unit::None,
+            };
+            assert!(is_right, "{text}");
+            // The formats escape these in different ways.
+            let is_plain = !name.help().contains(['\\', '\n', '"']);
+            let help = name.help();
             assert!(
-                !name.help().is_empty() && !name.help().ends_with('.'),
+                is_plain && !help.is_empty() && !help.ends_with('.'),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn no_name_is_given_twice() {
+        let mut names: Vec<_> = Name::ALL.iter().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Name::ALL.len());
+    }
+
+    #[test]
+    fn honos_families_and_no_others_are_in_honos_view() {
+        for name in Name::ALL {
+            let is_honos = name.as_str().starts_with("hono_");
+            assert_eq!(name.view() == View::Hono, is_honos, "{name:?}");
         }
     }
 }

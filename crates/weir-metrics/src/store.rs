@@ -2,25 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::meters::TenantMeters;
-use crate::{AttemptOutcome, Component, Counter, Gauge, Kind, Name, Summary};
+use crate::page::component_labels;
+use crate::source::Figures;
+use crate::tenants::{Tenants, UNKNOWN};
+use crate::{
+    AttemptOutcome, AuthenticationOutcome, ClientType, Component, Counter, Direction, Gauge,
+    MessageType, Name, Qos, Snapshot, Source, Status, TenantMeters, Ttd, View,
+};
 
-/// One series' value.
-#[derive(Clone, Debug)]
-pub(crate) enum Cell {
-    Counter(Arc<Counter>),
-    Gauge(Arc<Gauge>),
-    Summary(Arc<Summary>),
+/// How many series there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Tenants that may have series of their own. All others share those of the tenant `OVERFLOW`.
+    pub max_tenants: usize,
+    /// After how long without traffic and connections a tenant's series are removed; zero is never.
+    pub tenant_idle_timeout: Duration,
 }
 
-/// The values of a series' labels, in the order of [`Name::labels`].
-pub(crate) type LabelValues = Box<[Box<str>]>;
-
-type Series = BTreeMap<(Component, LabelValues), Cell>;
-
-type Tenants = BTreeMap<(Component, Box<str>), Arc<TenantMeters>>;
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_tenants: 10_000,
+            tenant_idle_timeout: Duration::ZERO,
+        }
+    }
+}
 
 /// All series of this process. Clones share them.
 #[derive(Clone, Debug)]
@@ -32,18 +40,29 @@ pub struct Metrics {
 struct Inner {
     host: String,
     start: Instant,
-    families: [RwLock<Series>; Name::ALL.len()],
-    tenants: RwLock<Tenants>,
+    options: Options,
+    tenants: Tenants,
+    unauthenticated: RwLock<BTreeMap<Component, Arc<Gauge>>>,
+    authentications: [[Counter; ClientType::ALL.len()]; AuthenticationOutcome::ALL.len()],
+    sources: RwLock<Vec<Arc<dyn Source>>>,
 }
 
 impl Metrics {
     /// A store whose series carry `host` as their label of that name.
     pub fn new(host: impl Into<String>, now: Instant) -> Self {
+        Self::with_options(host, now, Options::default())
+    }
+
+    /// The same, with other bounds.
+    pub fn with_options(host: impl Into<String>, now: Instant, options: Options) -> Self {
         let inner = Inner {
             host: host.into(),
             start: now,
-            families: Default::default(),
-            tenants: RwLock::default(),
+            options,
+            tenants: Tenants::new(options.max_tenants, options.tenant_idle_timeout),
+            unauthenticated: RwLock::default(),
+            authentications: Default::default(),
+            sources: RwLock::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -55,108 +74,140 @@ impl Metrics {
         &self.inner.host
     }
 
-    /// The handles of `tenant` at `component`, made at the first call.
-    pub fn tenant(&self, component: Component, tenant: &str) -> Arc<TenantMeters> {
-        let key = (component, tenant.into());
-        let tenants = self
-            .inner
-            .tenants
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(meters) = tenants.get(&key) {
-            return meters.clone();
+    /// Makes the series that dashboards expect of an adapter from its start, at 0: uploads and commands
+    /// of the tenant `UNKNOWN`.
+    pub fn announce(&self, component: Component) {
+        let meters = self.tenant(component, UNKNOWN);
+        for status in Status::ALL {
+            for qos in Qos::ALL {
+                meters.upload(MessageType::Telemetry, qos, status, Ttd::None);
+            }
+            meters.upload(MessageType::Event, Qos::AtLeastOnce, status, Ttd::None);
+            for direction in Direction::ALL {
+                meters.command(direction, status);
+            }
         }
-        drop(tenants);
-        let mut tenants = self
-            .inner
-            .tenants
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(TenantMeters::new(self.clone(), component, tenant));
-        tenants.entry(key).or_insert_with(make).clone()
+    }
+
+    /// The handles of `tenant` at `component`, made at the first call. If too many other tenants have
+    /// some, they are those of the tenant `OVERFLOW`.
+    pub fn tenant(&self, component: Component, tenant: &str) -> Arc<TenantMeters> {
+        let Inner { host, start, .. } = &*self.inner;
+        let make = |tenant: &str| {
+            let labels = component_labels(component, host, Some(tenant));
+            TenantMeters::new(component, tenant, labels.into(), *start)
+        };
+        self.inner.tenants.get(component, tenant, make)
     }
 
     /// Counts one attempt to connect. `tenant` is `None` where it is not known or not real, so that
-    /// guessing tenants makes no series.
+    /// guessing tenants makes no series. The cipher suite is a registered name
+    /// ([`cipher_suite`](crate::cipher_suite)); none is there without TLS.
     pub fn connection_attempt(
         &self,
         component: Component,
         tenant: Option<&str>,
         outcome: AttemptOutcome,
-        cipher_suite: Option<&str>,
+        cipher_suite: Option<&'static str>,
     ) {
-        let labels = [
-            tenant.unwrap_or("UNKNOWN"),
-            outcome.as_str(),
-            cipher_suite.unwrap_or("UNKNOWN"),
-        ];
-        self.counter(Name::ConnectionsAttempts, component, &labels)
-            .increment();
+        let meters = self.tenant(component, tenant.unwrap_or(UNKNOWN));
+        meters.attempt(outcome, cipher_suite);
+    }
+
+    /// Counts one attempt of an application or a service to authenticate.
+    pub fn authentication_attempt(&self, outcome: AuthenticationOutcome, client: ClientType) {
+        self.inner.authentications[outcome as usize][client as usize].increment();
     }
 
     /// The gauge of open connections of devices that did not authenticate.
     pub fn unauthenticated_connections(&self, component: Component) -> Arc<Gauge> {
-        self.gauge(Name::ConnectionsUnauthenticated, component, &[])
+        let gauges = &self.inner.unauthenticated;
+        let mut gauges = gauges.write().unwrap_or_else(PoisonError::into_inner);
+        gauges.entry(component).or_default().clone()
     }
 
-    /// Brings the time that devices have been connected up to date. To be called every ten seconds
-    /// and before a scrape.
+    /// Asks `source` at each scrape for the families it has.
+    pub fn register(&self, source: Arc<dyn Source>) {
+        let sources = &self.inner.sources;
+        let mut sources = sources.write().unwrap_or_else(PoisonError::into_inner);
+        sources.push(source);
+    }
+
+    /// Brings the time that devices have been connected up to date. A snapshot does so too.
     pub fn update_connected_time(&self, now: Instant) {
-        let tenants = self
-            .inner
-            .tenants
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        for meters in tenants.values() {
-            meters.update_connected_time(now);
+        self.inner.tenants.for_each(|meters| {
+            if let Some(connected) = meters.connected_if_any() {
+                connected.update(now);
+            }
+        });
+    }
+
+    /// What is to be done every ten seconds: [`update_connected_time`](Self::update_connected_time), and
+    /// the series of idle tenants are removed.
+    pub fn upkeep(&self, now: Instant) {
+        self.update_connected_time(now);
+        self.inner.tenants.evict(now);
+    }
+
+    /// Everything one view shows, as it is at `now`. Sources are asked; nothing is written yet.
+    pub fn snapshot(&self, view: View, now: Instant) -> Snapshot {
+        self.update_connected_time(now);
+        let inner = &*self.inner;
+        let sources = inner.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let sources: Vec<_> = sources
+            .iter()
+            .filter(|it| shows(view, it))
+            .cloned()
+            .collect();
+        let mut figures = Figures::new(inner.options.max_tenants);
+        for source in sources {
+            figures.ask(&*source);
+        }
+        match view {
+            View::Hono => self.authentications(&mut figures),
+            View::Native => self.own(&mut figures),
+        }
+        let gauges = &inner.unauthenticated;
+        let gauges = gauges.read().unwrap_or_else(PoisonError::into_inner);
+        Snapshot {
+            view,
+            now,
+            host: inner.host.clone(),
+            tenants: inner.tenants.all(),
+            unauthenticated: gauges.iter().map(|(at, it)| (*at, it.value())).collect(),
+            figures,
         }
     }
 
-    pub(crate) fn counter(&self, name: Name, at: Component, labels: &[&str]) -> Arc<Counter> {
-        debug_assert_eq!(name.kind(), Kind::Counter);
-        match self.cell(name, at, labels) {
-            Cell::Counter(counter) => counter,
-            Cell::Gauge(_) | Cell::Summary(_) => unreachable!("{name:?} is a counter"),
+    fn authentications(&self, figures: &mut Figures) {
+        let name = Name::AuthenticationAttempts;
+        for (outcome, row) in AuthenticationOutcome::ALL
+            .iter()
+            .zip(&self.inner.authentications)
+        {
+            for (client, counter) in ClientType::ALL.iter().zip(row) {
+                let labels = [outcome.as_str(), client.as_str()];
+                figures.set(name, &labels, counter.value() as f64);
+            }
         }
     }
 
-    pub(crate) fn gauge(&self, name: Name, at: Component, labels: &[&str]) -> Arc<Gauge> {
-        debug_assert_eq!(name.kind(), Kind::Gauge);
-        match self.cell(name, at, labels) {
-            Cell::Gauge(gauge) => gauge,
-            Cell::Counter(_) | Cell::Summary(_) => unreachable!("{name:?} is a gauge"),
+    /// What this store has to say of itself.
+    fn own(&self, figures: &mut Figures) {
+        let tenants = &self.inner.tenants;
+        let counts = [
+            (Name::MetricsTenants, tenants.len() as u64),
+            (Name::MetricsTenantsEvicted, tenants.evicted.value()),
+            (Name::MetricsTenantsFolded, tenants.folded.count()),
+        ];
+        for (name, count) in counts {
+            figures.set(name, &[], count as f64);
         }
     }
+}
 
-    pub(crate) fn summary(&self, name: Name, at: Component, labels: &[&str]) -> Arc<Summary> {
-        match self.cell(name, at, labels) {
-            Cell::Summary(summary) => summary,
-            Cell::Counter(_) | Cell::Gauge(_) => unreachable!("{name:?} is a summary"),
-        }
-    }
-
-    fn cell(&self, name: Name, component: Component, labels: &[&str]) -> Cell {
-        debug_assert_eq!(name.labels().len(), labels.len());
-        let values = labels.iter().map(|value| Box::from(*value)).collect();
-        let family = &self.inner.families[name as usize];
-        let mut series = family.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || match name.kind() {
-            Kind::Counter => Cell::Counter(Arc::default()),
-            Kind::Gauge => Cell::Gauge(Arc::default()),
-            Kind::Bytes | Kind::Seconds => Cell::Summary(Arc::new(Summary::new(self.inner.start))),
-        };
-        series
-            .entry((component, values))
-            .or_insert_with(make)
-            .clone()
-    }
-
-    /// Calls `visit` for each series of `name`, in the order of their labels.
-    pub(crate) fn visit(&self, name: Name, mut visit: impl FnMut(Component, &LabelValues, &Cell)) {
-        let family = &self.inner.families[name as usize];
-        let series = family.read().unwrap_or_else(PoisonError::into_inner);
-        for ((component, labels), cell) in series.iter() {
-            visit(*component, labels, cell);
-        }
-    }
+/// Whether a source has anything for a view.
+fn shows(view: View, source: &Arc<dyn Source>) -> bool {
+    let mut families = source.families().iter();
+    families.any(|family| family.view() == view)
 }

@@ -5,27 +5,32 @@
 //! | `/started` | 200 once the gateway has started |
 //! | `/liveness` | 200 as long as the event loop answers |
 //! | `/readiness` | 200 while the gateway serves, 503 while it starts or drains |
-//! | `/prometheus` | the metrics, text format 0.0.4 |
+//! | `/prometheus` | the metrics that Eclipse Hono has, under its names |
+//! | `/metrics` | all others |
+//!
+//! Metrics are text 0.0.4, or OpenMetrics 1.0.0 for whoever asks for it by `Accept`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use bytes::Bytes;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use weir_core::ConnectionBudget;
 use weir_listener::{Bind, BindError, Connection, Listener};
-use weir_metrics::Metrics;
+use weir_metrics::{Format, Metrics, View};
 
 /// Health and metrics, for probes and Prometheus.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +56,10 @@ impl Default for HealthConfig {
 
 /// Seconds a prober may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may last. Whoever does not read an answer gives its memory back then.
+const CONNECTION_AGE: Duration = Duration::from_secs(600);
+/// Pages of metrics that are in memory at a time. With many tenants each is tens of megabytes.
+const PAGES: usize = 4;
 
 /// Where a gateway is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +130,17 @@ impl Health {
 
     /// Answers probes and scrapes until `stop` is cancelled.
     pub async fn run(self, budget: ConnectionBudget, stop: CancellationToken, drain: Duration) {
+        let pages = Pages {
+            metrics: self.metrics,
+            places: Arc::new(Semaphore::new(PAGES)),
+        };
         let router = Router::new()
             .route("/started", get(started))
             .route("/liveness", get(liveness))
             .route("/readiness", get(readiness))
             .route("/prometheus", get(prometheus))
-            .with_state((self.phase, self.metrics));
+            .route("/metrics", get(native))
+            .with_state((self.phase, pages));
         let serve = move |connection| answer(connection, router.clone());
         self.listener.serve(budget, stop, drain, serve).await;
     }
@@ -149,15 +163,15 @@ async fn answer(connection: Connection, router: Router) {
     let mut http = std::pin::pin!(http);
     tokio::select! {
         // A prober that breaks HTTP or hangs up harms only itself.
-        _ = http.as_mut() => {}
-        () = stop.cancelled() => {
-            http.as_mut().graceful_shutdown();
-            let _ = http.await;
-        }
+        _ = http.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(CONNECTION_AGE) => {}
     }
+    http.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(REQUEST_TIMEOUT, http).await;
 }
 
-type Shared = State<(SharedPhase, Metrics)>;
+type Shared = State<(SharedPhase, Pages)>;
 
 async fn started(State((phase, _)): Shared) -> impl IntoResponse {
     verdict("started", !phase.is(Phase::Starting))
@@ -171,12 +185,63 @@ async fn readiness(State((phase, _)): Shared) -> impl IntoResponse {
     verdict("serving", phase.is(Phase::Ready))
 }
 
-async fn prometheus(State((_, metrics)): Shared) -> impl IntoResponse {
-    let kind = [(
-        header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8",
-    )];
-    (kind, weir_metrics::render(&metrics, Instant::now()))
+async fn prometheus(State((_, pages)): Shared, headers: HeaderMap) -> Response {
+    pages.get(View::Hono, &headers).await
+}
+
+async fn native(State((_, pages)): Shared, headers: HeaderMap) -> Response {
+    pages.get(View::Native, &headers).await
+}
+
+/// Writes pages of metrics, so many at a time.
+#[derive(Clone)]
+struct Pages {
+    metrics: Metrics,
+    places: Arc<Semaphore>,
+}
+
+/// A page keeps its place until it has been sent.
+struct Page {
+    text: String,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Page {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Pages {
+    async fn get(self, view: View, headers: &HeaderMap) -> Response {
+        let accepted = headers.get_all(header::ACCEPT).iter();
+        let accepted: Vec<_> = accepted.filter_map(|value| value.to_str().ok()).collect();
+        let format = Format::for_accept(&accepted.join(","));
+        let place = tokio::time::timeout(REQUEST_TIMEOUT, self.places.acquire_owned()).await;
+        let Ok(Ok(place)) = place else {
+            let text = "too many others read metrics\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        };
+        let metrics = self.metrics;
+        // Threads that carry messages have no time for it.
+        let page = tokio::task::spawn_blocking(move || {
+            let snapshot = metrics.snapshot(view, Instant::now());
+            Page {
+                text: snapshot.write(format, SystemTime::now()),
+                _place: place,
+            }
+        });
+        match page.await {
+            Ok(page) => {
+                let kind = [(header::CONTENT_TYPE, format.content_type())];
+                (kind, Bytes::from_owner(page)).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "metrics could not be written");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
 }
 
 /// The form of MicroProfile Health, which Hono's probes and tools read.
@@ -190,4 +255,37 @@ fn verdict(check: &str, is_up: bool) -> (StatusCode, Json<serde_json::Value>) {
         code,
         Json(json!({"status": status, "checks": [{"name": check, "status": status}]})),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages(places: usize) -> Pages {
+        Pages {
+            metrics: Metrics::new("h", Instant::now()),
+            places: Arc::new(Semaphore::new(places)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_keeps_its_place_until_it_is_sent() {
+        let pages = pages(1);
+        let answer = pages.clone().get(View::Native, &HeaderMap::new()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(pages.places.available_permits(), 0);
+        drop(answer);
+        assert_eq!(pages.places.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn all_headers_that_say_what_is_accepted_count() {
+        let mut headers = HeaderMap::new();
+        for range in ["text/plain;q=0.5", "application/openmetrics-text"] {
+            headers.append(header::ACCEPT, range.parse().unwrap());
+        }
+        let answer = pages(1).get(View::Hono, &headers).await;
+        let kind = answer.headers()[header::CONTENT_TYPE].to_str().unwrap();
+        assert_eq!(kind, Format::OpenMetrics.content_type());
+    }
 }

@@ -9,8 +9,11 @@
 //! * `person`: what both share.
 //! * [`config`]: one TOML file, every key also an environment variable, mistakes told with their line.
 //! * [`secrets`]: the accounts made at the first start.
-//! * [`health`]: liveness, readiness and the metrics page.
+//! * [`health`]: liveness, readiness and the metrics' pages.
+//! * `process`: figures of the process for the metrics.
+//! * `usage`: what tenants have used of their limits, kept over restarts.
 //! * [`demo`]: the whole path shown with one command.
+//! * `outcomes`: what devices are told of each reason, written to the documentation by its test.
 
 #![forbid(unsafe_code)]
 
@@ -24,5 +27,9 @@ pub mod health;
 mod limits;
 mod logging;
 mod operator;
+#[cfg(test)]
+mod outcomes;
 mod person;
+mod process;
 pub mod secrets;
+mod usage;

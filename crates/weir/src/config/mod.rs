@@ -10,6 +10,7 @@ mod load;
 mod reference;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,36 @@ pub struct Config {
     pub management: ManagementConfig,
     /// Health and metrics, for probes and Prometheus.
     pub health: HealthConfig,
+    /// How many series of metrics there may be.
+    pub metrics: MetricsConfig,
+}
+
+/// How many series of metrics there may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Tenants that may have series of their own. All others share those of the tenant `OVERFLOW`.
+    pub max_tenants: usize,
+    /// Seconds without traffic and connections after which a tenant's series are removed; 0 means never.
+    pub tenant_idle_timeout: u64,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self {
+            max_tenants: weir_metrics::Options::default().max_tenants,
+            tenant_idle_timeout: 0,
+        }
+    }
+}
+
+impl From<&MetricsConfig> for weir_metrics::Options {
+    fn from(config: &MetricsConfig) -> Self {
+        Self {
+            max_tenants: config.max_tenants,
+            tenant_idle_timeout: Duration::from_secs(config.tenant_idle_timeout),
+        }
+    }
 }
 
 /// Who is told of devices that connect and disconnect (Hono's `hono.connectionEvents.producer`).
@@ -188,6 +219,7 @@ impl Default for Config {
             northbound: NorthboundConfig::default(),
             management: ManagementConfig::default(),
             health: HealthConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }
