@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
@@ -101,6 +102,70 @@ pub(crate) fn spread(figures: impl Iterator<Item = f64>) -> Spread {
         median: at(figures.len() / 2),
         most: at(last),
     }
+}
+
+/// How long things took. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Latencies(Arc<Mutex<Vec<Duration>>>);
+
+/// Of so many things, the milliseconds within which half were done, 99 of 100, and all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Percentiles {
+    pub(crate) count: usize,
+    pub(crate) half: f64,
+    pub(crate) most: f64,
+    pub(crate) all: f64,
+}
+
+impl Latencies {
+    pub(crate) fn add(&self, latency: Duration) {
+        self.all().push(latency);
+    }
+
+    /// Of everything since the last call.
+    pub(crate) fn take(&self) -> Percentiles {
+        percentiles(self.take_all())
+    }
+
+    /// Everything since the last call.
+    pub(crate) fn take_all(&self) -> Vec<Duration> {
+        std::mem::take(&mut *self.all())
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Duration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn percentiles(mut latencies: Vec<Duration>) -> Percentiles {
+    latencies.sort_unstable();
+    let at = |percent: usize| {
+        let index = latencies.len().saturating_sub(1) * percent / 100;
+        let latency = latencies.get(index).copied().unwrap_or_default();
+        latency.as_secs_f64() * 1e3
+    };
+    Percentiles {
+        count: latencies.len(),
+        half: at(50),
+        most: at(99),
+        all: at(100),
+    }
+}
+
+/// Connections that the kernel has dropped so far since a listener's queue was full; their peers try
+/// again after one second, three, seven, and so on (proc(5), `net/netstat`).
+pub(crate) fn listen_overflows() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/net/netstat")?;
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = lines.next().zip(lines.next()).context("TcpExt")?;
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let found = pairs.find(|(name, _)| *name == "ListenOverflows");
+    Ok(found.context("ListenOverflows")?.1.parse()?)
+}
+
+/// Of bytes.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Counts a process's system calls with `perf`, which hardly slows it.

@@ -156,7 +156,7 @@ async fn compare(
         let most = measure::spread(rounds.iter().map(|round| round.latency.1)).median;
         let latency = format!("{half:.2}, {most:.2}");
         let shown = format!("{:.3} ({:.3}–{:.3})", cost.median, cost.least, cost.most);
-        let memory = subject.server().resident_mib()?;
+        let memory = measure::mib(subject.server().resident()?);
         println!(
             "{:<10} {:>8.0} {shown:>21} {calls:>14} {latency:>17} {memory:>8.1}",
             subject.name(),

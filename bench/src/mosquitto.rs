@@ -65,6 +65,7 @@ impl Subject for Mosquitto {
     fn devices(&self) -> Target {
         Target {
             address: self.address,
+            tls: None,
             logins: Vec::new(),
         }
     }

@@ -41,15 +41,15 @@ impl Server {
         Ok(ticks as f64 / 100.0)
     }
 
-    /// Resident memory, MiB.
-    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
+    /// Resident memory, bytes.
+    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .context("VmRSS")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib / 1024.0)
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
     }
 }
 

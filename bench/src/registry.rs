@@ -9,14 +9,12 @@
 use std::future::Future;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Method;
 use serde_json::{Map, json};
-use tokio::process::Command;
 use weir_core::{
     AuthId, CredentialType, Device, DeviceId, HashFunction, Registry as _, Tenant, TenantId,
 };
@@ -223,7 +221,6 @@ async fn provision(binary: &Path, options: &Options) -> anyhow::Result<()> {
 
 async fn import(binary: &Path, devices: usize) -> anyhow::Result<()> {
     let gateway = Gateway::start(binary, 1)?;
-    let api = gateway.api()?;
     let file = gateway.folder.path().join("fleet.ndjson");
     let mut lines = BufWriter::new(std::fs::File::create(&file)?);
     writeln!(lines, "{}", json!({"tenant": TENANT}))?;
@@ -235,22 +232,7 @@ async fn import(binary: &Path, devices: usize) -> anyhow::Result<()> {
     }
     lines.flush()?;
     for what in ["import", "again"] {
-        let (user, password) = &api.operator;
-        let mut command = Command::new(&gateway.binary);
-        command
-            .args(["apply", "-f"])
-            .arg(&file)
-            .args(["--url", &format!("http://{}", api.address)])
-            .env("WEIR_USER", format!("{user}:{password}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        let work = async {
-            let status = command.status().await?;
-            ensure!(status.success(), "weir apply failed");
-            Ok(())
-        };
-        let (seconds, cpu) = timed(&gateway, work).await?;
+        let (seconds, cpu) = timed(&gateway, gateway.apply(&file)).await?;
         let target = match what {
             "import" => format!(", target below 120: {}", verdict(seconds < 120.0)),
             _ => ", nothing changed".to_owned(),

@@ -45,7 +45,7 @@
 //! |---|---|---|
 //! | no consumer | `settlement.rs`, [`anonymous`] | `settlement.rs`, `errors.rs` |
 //! | no credit | [`downstream`] | [`downstream`] |
-//! | released; modified; undeliverable here; rejected; no outcome in time | `settlement.rs` | `settlement.rs` |
+//! | released; modified; undeliverable here; rejected; no outcome in time | `settlement.rs` | `settlement.rs`, [`downstream`] |
 //! | Kafka down | there is none | |
 //! | commands cannot be subscribed to | they are routed in this process, which does not fail | `weir-mqtt` `subscribe.rs` |
 //! | connected event cannot be sent | – | [`downstream`] |

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_metrics::{AttemptOutcome, Gauge};
 
 use crate::{
-    DeviceId, LookupError, Pipeline, Principal, Protocol, Reason, Rule, Session, Target, TenantId,
+    Channel, DeviceId, LookupError, Pipeline, Principal, Protocol, Reason, Rule, Session, Target, TenantId,
 };
 
 /// Devices that a connection remembers. When there are more, it starts anew.
@@ -23,9 +23,10 @@ pub struct Anonymous {
 }
 
 impl Anonymous {
-    pub(crate) fn connect(pipeline: &Pipeline, protocol: Protocol) -> Self {
+    pub(crate) fn connect(pipeline: &Pipeline, channel: Channel) -> Self {
+        let protocol = channel.protocol;
         let component = protocol.component();
-        pipeline.count_attempt(protocol, None, AttemptOutcome::Succeeded);
+        pipeline.count_attempt(channel, None, AttemptOutcome::Succeeded);
         let open = pipeline.metrics().unauthenticated_connections(component);
         open.add(1);
         Self {
@@ -102,6 +103,10 @@ pub(crate) async fn principal(pipeline: &Pipeline, target: &Target) -> Result<Pr
             Reason::RegistryUnavailable
         }
     })?;
+    if snapshot.id != tenant {
+        // An alias is for certificates. The topics of what comes back would have another name in them.
+        return Err(Reason::TenantUnknown);
+    }
     Ok(Principal {
         tenant: snapshot.id.clone(),
         device,

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use serde_json::{Map, json};
 
 use crate::uplink::time_to_live;
-use crate::{Defaults, Downstream, Endpoint, Qos, Reason, Session};
+use crate::{Defaults, Downstream, Endpoint, Outlet, Qos, Reason, Session, shorten};
 
 /// Who is told of authenticated devices that connect and disconnect (Hono's
 /// `hono.connectionEvents.producer`).
@@ -56,24 +56,58 @@ pub(crate) async fn tell(session: &Session, cause: Cause, remote_id: &str) -> Re
     match session.pipeline().connection_events() {
         ConnectionEvents::None => Ok(()),
         ConnectionEvents::Logging => {
-            let cause = cause.as_str();
             tracing::info!(
                 protocol = source,
                 tenant,
                 device,
-                remote_id,
-                cause,
+                remote_id = shorten(remote_id),
+                cause = cause.as_str(),
                 "device"
             );
             Ok(())
         }
         ConnectionEvents::Events => {
-            let delivery = session.publish(event(session, cause, remote_id)).await;
+            let farewell = (cause == Cause::Connected).then(|| Farewell::new(session, remote_id));
+            let outlet = session.pipeline().northbound();
+            let outlet = outlet.outlet(&principal.tenant, Endpoint::Event);
+            let delivery = outlet.publish(event(session, cause, remote_id)).await;
+            farewell.map(Farewell::is_not_needed);
             delivery.disposition.map_err(|reason| {
                 let (cause, reason) = (cause.as_str(), reason.name());
                 tracing::warn!(tenant, device, cause, reason, "no application was told");
                 Reason::NotAnnounced
             })
+        }
+    }
+}
+
+/// Says that a device has disconnected if nobody waits any more to hear that it may connect: that it has
+/// connected may have been told already.
+struct Farewell(Option<(Arc<dyn Outlet>, Downstream)>);
+
+impl Farewell {
+    fn new(session: &Session, remote_id: &str) -> Self {
+        let tenant = &session.principal().tenant;
+        let outlet = session.pipeline().northbound();
+        let outlet = outlet.outlet(tenant, Endpoint::Event);
+        let event = event(session, Cause::Disconnected, remote_id);
+        Self(Some((outlet, event)))
+    }
+
+    fn is_not_needed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Outside a runtime (it is being torn down) nobody can be told either.
+        if let Some((outlet, event)) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                let _ = outlet.publish(event).await;
+            });
         }
     }
 }
@@ -175,6 +209,24 @@ mod tests {
             fixture.counted("hono_connections_authenticated{", "acme"),
             0
         );
+    }
+
+    #[tokio::test]
+    async fn a_device_that_gives_up_while_applications_are_told_has_disconnected() {
+        let fixture = fixture(ConnectionEvents::Events);
+        let principal = principal(&fixture).await;
+        let connect = fixture
+            .pipeline
+            .connect(Protocol::Mqtt, principal, "meter-1");
+        let mut connect = Box::pin(connect);
+        assert!(futures_util::poll!(&mut connect).is_pending());
+        let connected = settle(&fixture, Ok(())).await;
+        drop(connect);
+        let disconnected = settle(&fixture, Ok(())).await;
+        for (event, cause) in [(connected, "connected"), (disconnected, "disconnected")] {
+            let body: Value = serde_json::from_slice(&event.payload).unwrap();
+            assert_eq!(body["cause"], cause);
+        }
     }
 
     #[tokio::test]

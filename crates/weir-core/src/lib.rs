@@ -73,7 +73,7 @@ pub use northbound::{
 };
 pub use password::{HashFunction, PasswordSecret, PasswordVerifier, Validity};
 pub use pipeline::{Pipeline, PipelineOptions};
-pub use protocol::{ContentRule, Protocol};
+pub use protocol::{Channel, ContentRule, Protocol};
 pub use reason::{CredentialFault, Reason, RejectCondition, Rule};
 pub use registry::{AssertionError, LookupError, NewDevice, ProvisionError, Registry};
 pub use session::Session;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_metrics::{AttemptOutcome, Metrics};
+use weir_metrics::{AttemptOutcome, Metrics, cipher_suite};
 
 use crate::authentication::authenticate;
 use crate::command::{CommandRouter, Commands, LocalRouter};
 use crate::connections::Connections;
 use crate::{
-    Anonymous, AuthenticationError, ChangeListener, ClientContext, ConnectionEvents, LogLimit,
+    Anonymous, AuthenticationError, ChangeListener, Channel, ClientContext, ConnectionEvents, LogLimit,
     Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason, Registry,
     Session, Target, TenantId, Usage, anonymous, shorten,
 };
@@ -114,30 +114,32 @@ impl Pipeline {
     /// The reason why the device may not connect.
     pub async fn connect(
         &self,
-        protocol: Protocol,
+        channel: impl Into<Channel>,
         principal: Principal,
         remote_id: &str,
     ) -> Result<Arc<Session>, Reason> {
+        let channel = channel.into();
         let tenant = Some(principal.tenant.clone());
-        match Session::connect(self, protocol, principal, remote_id).await {
+        match Session::connect(self, channel.protocol, principal, remote_id).await {
             Ok(session) => {
-                self.count_attempt(protocol, tenant.as_ref(), AttemptOutcome::Succeeded);
+                self.count_attempt(channel, tenant.as_ref(), AttemptOutcome::Succeeded);
                 Ok(session)
             }
             Err(reason) => {
                 let error = AuthenticationError { tenant, reason };
-                self.connection_refused(protocol, &error);
+                self.connection_refused(channel, &error);
                 Err(error.reason)
             }
         }
     }
 
     /// Counts and logs an attempt to connect that failed. [`Pipeline::connect`] does so by itself.
-    pub fn connection_refused(&self, protocol: Protocol, error: &AuthenticationError) {
+    pub fn connection_refused(&self, channel: impl Into<Channel>, error: &AuthenticationError) {
+        let channel = channel.into();
         let reason = &error.reason;
         if let Some(unlogged) = REFUSED_CONNECTIONS.admit(Instant::now()) {
             tracing::info!(
-                protocol = protocol.type_name(),
+                protocol = channel.protocol.type_name(),
                 tenant = error.tenant.as_ref().map(TenantId::as_str),
                 reason = reason.name(),
                 status = reason.status(),
@@ -146,7 +148,7 @@ impl Pipeline {
                 "connection refused"
             );
         }
-        self.count_attempt(protocol, error.tenant.as_ref(), reason.attempt_outcome());
+        self.count_attempt(channel, error.tenant.as_ref(), reason.attempt_outcome());
     }
 
     /// Opens a session for one exchange of a protocol without connections.
@@ -168,8 +170,8 @@ impl Pipeline {
     }
 
     /// Takes in a connection whose client is not asked who it is.
-    pub fn connect_anonymous(&self, protocol: Protocol) -> Anonymous {
-        Anonymous::connect(self, protocol)
+    pub fn connect_anonymous(&self, channel: impl Into<Channel>) -> Anonymous {
+        Anonymous::connect(self, channel.into())
     }
 
     /// Ends a request that never became a message, because it could not be parsed or its sender is
@@ -195,14 +197,15 @@ impl Pipeline {
 
     pub(crate) fn count_attempt(
         &self,
-        protocol: Protocol,
+        channel: Channel,
         tenant: Option<&TenantId>,
         as_: AttemptOutcome,
     ) {
+        let component = channel.protocol.component();
         let tenant = tenant.map(TenantId::as_str);
-        self.0
-            .metrics
-            .connection_attempt(protocol.component(), tenant, as_, None);
+        let suite = channel.cipher_suite.map(cipher_suite);
+        let metrics = &self.0.metrics;
+        metrics.connection_attempt(component, tenant, as_, suite);
     }
 
     pub(crate) fn registry(&self) -> &dyn Registry {

@@ -12,6 +12,25 @@ pub enum Protocol {
     Mqtt,
 }
 
+/// How a connection has come: in which protocol, and how it is kept secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// What the device speaks.
+    pub protocol: Protocol,
+    /// What TLS encrypts with, as rustls calls it; none without TLS.
+    pub cipher_suite: Option<&'static str>,
+}
+
+/// Without TLS.
+impl From<Protocol> for Channel {
+    fn from(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            cipher_suite: None,
+        }
+    }
+}
+
 /// When a message's content type is held against its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentRule {

@@ -12,12 +12,14 @@ use crate::provisioning::announce;
 use crate::usage::{Seat, TenantUsage, Volume};
 use crate::{
     Assertion, AssertionError, Cached, Defaults, Delivery, DeviceId, Downstream, Endpoint,
-    LookupError, Outcome, Outlet, Pipeline, Principal, Protocol, Reason, RegisteredTenant, Rule,
-    Tenant, TenantId, shorten,
+    LogLimit, LookupError, Outcome, Outlet, Pipeline, Principal, Protocol, Reason,
+    RegisteredTenant, Rule, Tenant, TenantId, shorten,
 };
 
 /// Edge devices a gateway's session remembers. When there are more, it starts anew.
 const EDGE_DEVICES: usize = 10_000;
+
+static ANONYMOUS_REFUSALS: LogLimit = LogLimit::new();
 
 /// An authenticated device's connection or exchange.
 ///
@@ -175,17 +177,29 @@ impl Session {
     /// Ends a message that could not be parsed. It is logged, and not counted as a message.
     pub fn refuse(&self, reason: Reason) -> Outcome {
         let principal = &self.principal;
-        tracing::info!(
-            protocol = self.protocol.type_name(),
-            tenant = principal.tenant.as_str(),
-            device = principal.device.as_str(),
-            reason = reason.name(),
-            status = reason.status(),
-            text = shorten(reason.text()),
-            "request refused"
-        );
+        if let Some(unlogged) = self.admit_line() {
+            tracing::info!(
+                protocol = self.protocol.type_name(),
+                tenant = principal.tenant.as_str(),
+                device = shorten(principal.device.as_str()),
+                reason = reason.name(),
+                status = reason.status(),
+                text = shorten(reason.text()),
+                unlogged = (unlogged > 0).then_some(unlogged),
+                "request refused"
+            );
+        }
         let terminal = self.is_ended_by(&reason);
         Outcome::refused(reason, terminal)
+    }
+
+    /// Whether a line about a refusal is to be logged, and if so how many were not. What those can cause
+    /// who have not said who they are is told a few times a second.
+    pub(crate) fn admit_line(&self) -> Option<u64> {
+        match self.principal.is_authenticated() {
+            true => Some(0),
+            false => ANONYMOUS_REFUSALS.admit(Instant::now()),
+        }
     }
 
     /// Whether a refusal of something that concerns the connected device itself ends the connection. One

@@ -41,8 +41,7 @@ pub struct HttpAnswer {
     pub challenges: bool,
 }
 
-/// The answer to an upload that is refused for this reason, as [documentation](HttpAnswer) of the table
-/// that this adapter answers from.
+/// How this adapter answers an upload that is refused for this reason, for those who document it.
 pub fn answer_to(reason: &Reason) -> HttpAnswer {
     let answer = Answer::refusal(reason, Phase::Upload);
     HttpAnswer {

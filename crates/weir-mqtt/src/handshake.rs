@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    AuthenticationError, ClientContext, CredentialFault, Pipeline, Principal, Protocol, Reason,
+    AuthenticationError, Channel, ClientContext, CredentialFault, Pipeline, Principal, Protocol, Reason,
 };
 
 use crate::client::Client;
@@ -29,7 +29,7 @@ pub(crate) struct Accepted {
     pub(crate) client: Client,
     /// Seconds; 0 is off.
     pub(crate) keep_alive: u16,
-    /// What the client calls itself; may be empty. A copy: the rest of CONNECT has a password.
+    /// What the client calls itself, or is called; may be empty.
     pub(crate) client_id: Box<str>,
 }
 
@@ -60,12 +60,18 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
             return None;
         }
     };
-    let pipeline = &shared.pipeline;
+    let (pipeline, channel) = (&shared.pipeline, arrival.channel());
+    // Version 3.1.1 has no way to tell it.
+    let is_nameless = request.client_id.is_empty() && codec.is_v5();
+    let assigned_client_id = is_nameless.then(assigned_client_id);
+    let client_id = assigned_client_id.as_ref().unwrap_or(&request.client_id);
+    // A copy: the rest of CONNECT has a password.
+    let client_id: Box<str> = Box::from(&**client_id);
     let decision = tokio::select! {
         biased;
-        decision = decide(shared, &arrival, &request) => decision,
-        () = stop.cancelled() => Err(refused(pipeline, Reason::ShuttingDown)),
-        () = tokio::time::sleep(allowed) => Err(refused(pipeline, Reason::RegistryUnavailable)),
+        decision = decide(shared, &arrival, &request, &client_id) => decision,
+        () = stop.cancelled() => Err(refused(pipeline, channel, Reason::ShuttingDown)),
+        () = tokio::time::sleep(allowed) => Err(refused(pipeline, channel, Reason::RegistryUnavailable)),
     };
     match decision {
         Ok(client) => {
@@ -75,24 +81,34 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
             let limits = Limits {
                 keep_alive: instead,
                 receive_maximum: shared.config.max_in_flight,
-                assigned_client_id: request.client_id.is_empty().then(assigned_client_id),
+                assigned_client_id,
             };
             let is_told = codec.accept(limits, &mut wire.outbox);
             if !is_told {
                 // A client that CONNACK is too large for can do nothing here.
-                client.disconnected(&request.client_id).await;
+                client.disconnected(&client_id).await;
                 return None;
             }
             Some(Accepted {
                 codec,
                 client,
                 keep_alive: instead.unwrap_or(asked),
-                client_id: Box::from(&*request.client_id),
+                client_id,
             })
         }
         Err(reason) => {
             codec.refuse(connect_code(&reason), reason.text(), &mut wire.outbox);
             None
+        }
+    }
+}
+
+impl Arrival {
+    fn channel(&self) -> Channel {
+        let tls = self.tls.as_ref();
+        Channel {
+            protocol: Protocol::Mqtt,
+            cipher_suite: tls.and_then(|tls| tls.cipher_suite),
         }
     }
 }
@@ -124,22 +140,28 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn decide(shared: &Shared, arrival: &Arrival, request: &Connect) -> Result<Client, Reason> {
+async fn decide(
+    shared: &Shared,
+    arrival: &Arrival,
+    request: &Connect,
+    client_id: &str,
+) -> Result<Client, Reason> {
     let Shared { config, pipeline } = shared;
+    let channel = arrival.channel();
     if !arrival.has_place {
-        return Err(refused(pipeline, Reason::InstanceConnectionsExceeded));
+        return Err(refused(pipeline, channel, Reason::InstanceConnectionsExceeded));
     }
     if !config.authentication_required {
         // Whatever it says of itself is not looked at (device contract §3.2).
-        let anonymous = pipeline.connect_anonymous(Protocol::Mqtt);
+        let anonymous = pipeline.connect_anonymous(channel);
         return Ok(Client::Anybody(Arc::new(anonymous)));
     }
     let principal = authenticate(pipeline, arrival, request).await;
     let principal = principal.map_err(|error| {
-        pipeline.connection_refused(Protocol::Mqtt, &error);
+        pipeline.connection_refused(channel, &error);
         error.reason
     })?;
-    let connected = pipeline.connect(Protocol::Mqtt, principal, &request.client_id);
+    let connected = pipeline.connect(channel, principal, client_id);
     Ok(Client::Device(connected.await?))
 }
 
@@ -175,12 +197,12 @@ async fn authenticate(
 }
 
 /// Counts an attempt that failed before anything was known of the device.
-fn refused(pipeline: &Pipeline, reason: Reason) -> Reason {
+fn refused(pipeline: &Pipeline, channel: Channel, reason: Reason) -> Reason {
     let error = AuthenticationError {
         tenant: None,
         reason,
     };
-    pipeline.connection_refused(Protocol::Mqtt, &error);
+    pipeline.connection_refused(channel, &error);
     error.reason
 }
 

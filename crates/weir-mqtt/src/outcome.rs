@@ -46,8 +46,8 @@ pub struct MqttAnswer {
     pub disconnect_v5: u8,
 }
 
-/// The codes for this reason, as [documentation](MqttAnswer) of the table that this adapter answers
-/// from. Not every reason comes up in every place.
+/// The codes that this adapter has for this reason, for those who document it. Not every reason comes up
+/// in every place.
 pub fn answer_to(reason: &Reason) -> MqttAnswer {
     let Answer {
         connack: ConnectCode { v3, v5 },

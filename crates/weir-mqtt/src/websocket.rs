@@ -33,8 +33,9 @@ const READ: usize = 4 * 1024;
 /// The largest message that is written, and room for it with its head, pongs and the last word.
 const PIECE: usize = 8 * 1024;
 const OUTPUT: usize = 2 * PIECE;
-/// The least that the largest message of a client may have; several packets may be in one.
-const MESSAGE: usize = 16 * 1024;
+/// The least that the largest message of a client may have: browsers put everything into one that was
+/// sent between two of their turns. Also those may use it who have not said who they are.
+const MESSAGE: usize = 64 * 1024;
 /// Type and length of a packet.
 const PACKET_HEAD: usize = 5;
 /// How long the last word may take, and the client's answer to it.
@@ -91,8 +92,6 @@ struct Frames<S> {
     socket: WebSocketStream<S>,
     /// What of the last message was not taken yet.
     unread: Bytes,
-    /// Whether something was written that may not be in the socket yet.
-    is_written: bool,
     parting: Parting,
     stop: CancellationToken,
 }
@@ -131,7 +130,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         Self {
             socket: socket.await,
             unread: Bytes::new(),
-            is_written: false,
             parting: Parting::No,
             stop,
         }
@@ -182,7 +180,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
             let reason = Default::default();
             let last = Message::Close(Some(CloseFrame { code, reason }));
             Pin::new(&mut self.socket).start_send(last).or_else(ended)?;
-            self.is_written = true;
         }
         self.poll_flush_all(cx)
     }
@@ -193,7 +190,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         flushed.or_else(ended)?;
         // If the client has just said its last word, that was not asked of the stream underneath.
         ready!(Pin::new(self.socket.get_mut()).poll_flush(cx))?;
-        self.is_written = false;
         Poll::Ready(Ok(()))
     }
 
@@ -240,14 +236,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Frames<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_written {
-            ready!(self.poll_flush_all(cx))?;
-        }
+        // Pongs may wait even if nothing was written here.
+        ready!(self.poll_flush_all(cx))?;
         let length = bytes.len().min(PIECE);
         let message = Message::Binary(Bytes::copy_from_slice(&bytes[..length]));
         let sent = Pin::new(&mut self.socket).start_send(message);
         sent.map_err(broken)?;
-        self.is_written = true;
         Poll::Ready(Ok(length))
     }
 

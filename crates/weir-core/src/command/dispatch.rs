@@ -267,9 +267,11 @@ impl ChangeListener for Commands {
             ChangeSubject::Tenant { enabled: false, .. } | ChangeSubject::AllDevices => {
                 self.0.router.forget(&change.tenant);
             }
-            ChangeSubject::Tenant { .. }
-            | ChangeSubject::Device { .. }
-            | ChangeSubject::Credentials { .. } => {}
+            ChangeSubject::Tenant { enabled: true, .. }
+            | ChangeSubject::Device { enabled: true, .. } => {
+                self.0.router.resume(&change.tenant);
+            }
+            ChangeSubject::Device { .. } | ChangeSubject::Credentials { .. } => {}
         }
     }
 }

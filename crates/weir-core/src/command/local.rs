@@ -96,10 +96,7 @@ impl CommandRouter for LocalRouter {
         let mut tenants = self.lock();
         let routes = tenants.of(tenant);
         let replaced = routes.consumers.insert(device.clone(), entry);
-        routes.is_wanted.send_if_modified(|is_wanted| {
-            let was_wanted = std::mem::replace(is_wanted, true);
-            !was_wanted
-        });
+        routes.is_wanted.send_if_modified(want);
         drop(tenants);
         // Whoever was replaced is told by this, and may come back for the lock.
         drop(replaced);
@@ -174,11 +171,26 @@ impl CommandRouter for LocalRouter {
         };
         routes.is_wanted.send_if_modified(std::mem::take);
         routes.seen.clear();
-        // Consumers take themselves out when their connections are closed.
+        // Consumers take themselves out when their connections are closed. Those of devices that nobody
+        // authenticated stay.
         if routes.is_empty() {
             tenants.routes.remove(tenant);
         }
     }
+
+    fn resume(&self, tenant: &TenantId) {
+        let tenants = self.lock();
+        if let Some(routes) = tenants.routes.get(tenant)
+            && !routes.consumers.is_empty()
+        {
+            routes.is_wanted.send_if_modified(want);
+        }
+    }
+}
+
+/// Says that commands are of use; whether that is new.
+fn want(is_wanted: &mut bool) -> bool {
+    !std::mem::replace(is_wanted, true)
 }
 
 #[cfg(test)]

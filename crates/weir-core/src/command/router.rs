@@ -97,4 +97,7 @@ pub trait CommandRouter: Send + Sync + 'static {
 
     /// The tenant is gone or disabled, or has no devices any more.
     fn forget(&self, tenant: &TenantId);
+
+    /// The tenant is there again, or has devices: commands are of use if anybody takes them.
+    fn resume(&self, tenant: &TenantId);
 }

@@ -12,8 +12,8 @@ use super::{Command, CommandOutcome, CommandTarget, Messaging, ReplyTo, RequestI
 use crate::uplink::Waited;
 use crate::world::{Fixture, fixture, received};
 use crate::{
-    ChangeListener as _, ChangeSubject, DeviceId, Downstream, Endpoint, Outcome, Protocol, Qos,
-    Reason, Received, RegistryChange, ResponseHead, Session, TraceContext,
+    ChangeKind, ChangeListener as _, ChangeSubject, DeviceId, Downstream, Endpoint, Outcome,
+    Protocol, Qos, Reason, Received, RegistryChange, ResponseHead, Session, Target, TraceContext,
 };
 
 fn command(device: &str) -> Command {
@@ -306,6 +306,39 @@ async fn commands_are_wanted_from_the_first_subscription_until_the_tenant_ends()
         subject: ChangeSubject::AllDevices,
     });
     assert!(!*wanted.borrow());
+}
+
+/// Connections that nobody authenticated are not closed when their tenant is disabled.
+#[tokio::test]
+async fn commands_are_wanted_again_when_a_tenant_with_subscribers_is_back() {
+    let fixture = fixture();
+    let commands = fixture.pipeline.commands();
+    let wanted = commands.is_wanted(&"acme".into());
+    let anonymous = fixture.pipeline.connect_anonymous(Protocol::Mqtt);
+    let target = Target {
+        tenant: Some("acme".into()),
+        device: Some("4711".into()),
+    };
+    let session = anonymous.session(&target).await.unwrap();
+    let own = fixture.subscribe(&session, CommandTarget::Own).await;
+    let change = |enabled| RegistryChange {
+        at: time::OffsetDateTime::UNIX_EPOCH,
+        tenant: "acme".into(),
+        subject: ChangeSubject::Tenant {
+            change: ChangeKind::Updated,
+            enabled,
+            invalidate_cache: true,
+        },
+    };
+    commands.changed(&change(false));
+    assert!(!*wanted.borrow());
+    commands.changed(&change(true));
+    assert!(*wanted.borrow());
+    commands.changed(&change(false));
+    own.leave();
+    tokio::task::yield_now().await;
+    commands.changed(&change(true));
+    assert!(!*wanted.borrow(), "nobody takes any");
 }
 
 async fn wait(fixture: &Fixture, target: &str, user: &str, ttd: i32) -> Waited {

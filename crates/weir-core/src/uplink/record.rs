@@ -139,20 +139,9 @@ impl Record {
 
     fn end(mut self, reason: Reason, terminal: bool, counted_at: Option<Instant>) -> Outcome {
         let open = self.open();
-        let principal = open.session.principal();
-        tracing::info!(
-            protocol = open.session.protocol().type_name(),
-            tenant = principal.tenant.as_str(),
-            device = open.device.as_str(),
-            via = (principal.device != open.device).then(|| principal.device.as_str()),
-            endpoint = open.endpoint.as_str(),
-            qos = open.qos.as_str(),
-            reason = reason.name(),
-            status = reason.status(),
-            text = shorten(reason.text()),
-            terminal,
-            "message refused"
-        );
+        if let Some(unlogged) = open.session.admit_line() {
+            open.log(&reason, terminal, unlogged);
+        }
         match counted_at {
             Some(at) => self.write(reason.metric_status(), at),
             None => drop(self.open.take()),
@@ -168,6 +157,24 @@ impl Record {
 }
 
 impl Open {
+    fn log(&self, reason: &Reason, terminal: bool, unlogged: u64) {
+        let principal = self.session.principal();
+        tracing::info!(
+            protocol = self.session.protocol().type_name(),
+            tenant = principal.tenant.as_str(),
+            device = shorten(self.device.as_str()),
+            via = (principal.device != self.device).then(|| principal.device.as_str()),
+            endpoint = self.endpoint.as_str(),
+            qos = self.qos.as_str(),
+            reason = reason.name(),
+            status = reason.status(),
+            text = shorten(reason.text()),
+            terminal,
+            unlogged = (unlogged > 0).then_some(unlogged),
+            "message refused"
+        );
+    }
+
     fn write(&self, status: Status, at: Instant) {
         let meters = self.session.meters();
         // A wait that was not even begun has not expired.

@@ -5,19 +5,23 @@
 //!   is told by a [`Volume`]: the period's limit and end, resolved once with everything else that a
 //!   session knows of its tenant, and anew when the tenant's configuration or the period changes.
 //! * A connection takes a [`Seat`], and is refused one if there are too many or too much was used.
-//! * `period.rs` says when periods begin and how much of a limit the first of them gets.
+//! * `period.rs` says when periods begin and how much of a limit the first of them gets, `sum.rs` what was
+//!   used in the present one.
 //! * [`UsageSnapshot`] is what outlives the process.
 //!
-//! Everything is counted for every tenant, so that a limit which is set later finds what was used since
-//! its period began. A limit that changes within a period holds for what was used in it so far. When the
+//! Everything is counted for every tenant. Without a limit that is by the months of the calendar: a limit
+//! that is set later finds what this process has counted in the month, if its period began with the
+//! month or before. A limit that changes within a period holds for what was used in it so far. When the
 //! period's rule changes, the sum goes on if the new period began before counting did, and else starts
-//! anew: which part of it the new period has is not known.
+//! anew: which part of it the new period has is not known. A clock that goes back begins no period, and
+//! what a tenant that was deleted has used is forgotten.
 //!
 //! A message is counted when its outcome is known, so those that are in flight at the same time may
 //! together pass the limit. What is counted is what this process has taken.
 
 mod period;
 mod snapshot;
+mod sum;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -28,7 +32,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
-use crate::TenantId;
+use crate::{ChangeKind, ChangeListener, ChangeSubject, RegistryChange, TenantId};
 
 pub use snapshot::{PeriodSum, TenantSums, UsageSnapshot};
 pub(crate) use tenant::{Seat, TenantUsage, Volume};
@@ -99,6 +103,29 @@ impl Usage {
         let make = || Arc::new(TenantUsage::new(now, at));
         let usage = tenants.known.entry(tenant.clone());
         usage.or_insert_with(make).clone()
+    }
+}
+
+impl ChangeListener for Usage {
+    /// A tenant that is made anew inherits nothing from one of that name. Sessions that go on for both
+    /// still find one and the same counters.
+    fn changed(&self, change: &RegistryChange) {
+        let ChangeSubject::Tenant {
+            change: ChangeKind::Deleted,
+            ..
+        } = change.subject
+        else {
+            return;
+        };
+        let mut tenants = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(usage) = tenants.known.get(&change.tenant) else {
+            return;
+        };
+        if Arc::strong_count(usage) > 1 {
+            usage.reset(OffsetDateTime::now_utc(), Instant::now());
+        } else {
+            tenants.known.remove(&change.tenant);
+        }
     }
 }
 

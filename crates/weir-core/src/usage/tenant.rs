@@ -1,15 +1,15 @@
 //! What one tenant's devices have used, and whether it is too much.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use weir_metrics::Status;
 
-use super::period::Rule;
-use super::snapshot::{PeriodSum, TenantSums};
-use crate::{ConnectionDuration, DataVolume, Reason, ResourceLimits, Tenant, Timestamp};
+use super::snapshot::TenantSums;
+use super::sum::{Effective, Limit, Sum};
+use crate::{Reason, Tenant};
 
 /// The counters of one tenant. Sessions hold it, so that a message finds it without a look-up.
 #[derive(Debug)]
@@ -18,19 +18,11 @@ pub(crate) struct TenantUsage {
     /// how much it has grown since the period began.
     bytes: AtomicU64,
     volume: Mutex<Sum>,
+    /// Whether `volume` goes by a limit.
+    is_volume_limited: AtomicBool,
+    /// That of `volume`.
+    era: AtomicU64,
     connected: Mutex<Connected>,
-}
-
-/// What a counter has grown by in the present period.
-#[derive(Debug)]
-struct Sum {
-    rule: Rule,
-    /// Whether there is a limit, or has been one.
-    is_limited: bool,
-    /// From when on has been counted.
-    since: OffsetDateTime,
-    /// What the counter showed then.
-    base: u64,
 }
 
 #[derive(Debug)]
@@ -44,26 +36,13 @@ struct Connected {
     sum: Sum,
 }
 
-/// A limit of a period, as it is configured.
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    rule: Rule,
-    most: u64,
-}
-
-/// A limit as it is now.
-#[derive(Clone, Copy, Debug)]
-struct Effective {
-    most: u64,
-    until: OffsetDateTime,
-}
-
 /// How many bytes a tenant's devices may exchange until a point in time, and what they have so far.
 /// Nothing in it is shared but one counter, so each message may ask.
 #[derive(Debug)]
 pub(crate) struct Volume {
     usage: Arc<TenantUsage>,
     base: u64,
+    era: u64,
     effective: Effective,
 }
 
@@ -87,6 +66,8 @@ impl TenantUsage {
         };
         Self {
             bytes: bytes.into(),
+            is_volume_limited: volume.has_limit().into(),
+            era: volume.era().into(),
             volume: volume.into(),
             connected: connected.into(),
         }
@@ -104,20 +85,33 @@ impl TenantUsage {
 
     /// How much the tenant's devices may exchange. `None` is as much as they like.
     pub(crate) fn volume(self: &Arc<Self>, tenant: &Tenant) -> Option<Volume> {
-        self.volume_at(tenant, OffsetDateTime::now_utc())
+        self.volume_at(tenant, OffsetDateTime::now_utc(), Instant::now())
     }
 
     pub(super) fn volume_at(
         self: &Arc<Self>,
         tenant: &Tenant,
         now: OffsetDateTime,
+        at: Instant,
     ) -> Option<Volume> {
-        let limit = Limit::of_volume(tenant.resource_limits.as_ref()?)?;
+        let limits = tenant.resource_limits.as_ref();
+        let Some(limit) = limits.and_then(Limit::of_volume) else {
+            // Most tenants never have one, and are not to wait for each other here.
+            if self.is_volume_limited.load(Relaxed) {
+                let mut sum = lock(&self.volume);
+                sum.lift();
+                self.is_volume_limited.store(false, Relaxed);
+            }
+            return None;
+        };
         let mut sum = lock(&self.volume);
-        let effective = sum.apply(limit, now, self.bytes.load(Relaxed));
+        let effective = sum.apply(limit, (now, at), self.bytes.load(Relaxed));
+        self.is_volume_limited.store(true, Relaxed);
+        self.era.store(sum.era(), Relaxed);
         Some(Volume {
             usage: self.clone(),
-            base: sum.base,
+            base: sum.base(),
+            era: sum.era(),
             effective,
         })
     }
@@ -145,15 +139,18 @@ impl TenantUsage {
         if most.is_some_and(|most| connected.open >= most) {
             return Err(Reason::TenantConnectionsExceeded);
         }
-        if let Some(limit) = limits.and_then(Limit::of_duration) {
-            let seconds = connected.time.as_secs();
-            let effective = connected.sum.apply(limit, now, seconds);
-            if connected.sum.consumed(seconds) / 60 >= effective.most {
-                return Err(Reason::ConnectionDurationExceeded);
+        let seconds = connected.time.as_secs();
+        match limits.and_then(Limit::of_duration) {
+            Some(limit) => {
+                let effective = connected.sum.apply(limit, (now, at), seconds);
+                if connected.sum.consumed(seconds) / 60 >= effective.most {
+                    return Err(Reason::ConnectionDurationExceeded);
+                }
             }
+            None => connected.sum.lift(),
         }
         let least = tenant.accounting_size(1);
-        let volume = self.volume_at(tenant, now);
+        let volume = self.volume_at(tenant, now, at);
         if volume.is_some_and(|volume| volume.refuses(least)) {
             return Err(Reason::DataVolumeExceeded);
         }
@@ -171,26 +168,43 @@ impl TenantUsage {
     /// connections that stay open nobody asks.
     pub(super) fn sums(&self, now: OffsetDateTime, at: Instant) -> TenantSums {
         let bytes = self.bytes.load(Relaxed);
-        let data_volume = lock(&self.volume).store(now, bytes);
+        let mut volume = lock(&self.volume);
+        let data_volume = volume.store((now, at), bytes);
+        self.era.store(volume.era(), Relaxed);
+        drop(volume);
         let mut connected = lock(&self.connected);
         connected.pass(at);
         let seconds = connected.time.as_secs();
-        let connection_duration = connected.sum.store(now, seconds);
+        let connection_duration = connected.sum.store((now, at), seconds);
         TenantSums {
             data_volume,
             connection_duration,
         }
     }
+
+    /// As if nothing had been used so far: whoever has this name from now on is another tenant. What is
+    /// open stays so.
+    pub(super) fn reset(&self, now: OffsetDateTime, at: Instant) {
+        let mut volume = lock(&self.volume);
+        volume.reset(now, self.bytes.load(Relaxed));
+        self.era.store(volume.era(), Relaxed);
+        self.is_volume_limited.store(false, Relaxed);
+        drop(volume);
+        let mut connected = lock(&self.connected);
+        connected.pass(at);
+        let seconds = connected.time.as_secs();
+        connected.sum.reset(now, seconds);
+    }
 }
 
 impl Volume {
-    /// Whether it has to be asked for anew, because another period has begun.
+    /// Whether it has to be asked for anew, because another period has begun or the clock was put right.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over_at(OffsetDateTime::now_utc())
     }
 
     pub(super) fn is_over_at(&self, now: OffsetDateTime) -> bool {
-        now >= self.effective.until
+        now >= self.effective.until || self.era != self.usage.era.load(Relaxed)
     }
 
     /// Whether a message of this accounting size is too much. An empty one never is.
@@ -212,96 +226,6 @@ impl Connected {
         let elapsed = at.saturating_duration_since(self.until);
         self.time = self.time.saturating_add(elapsed.saturating_mul(self.open));
         self.until = self.until.max(at);
-    }
-}
-
-impl Limit {
-    /// `None` if there is none, which is what -1 means.
-    fn of_volume(limits: &ResourceLimits) -> Option<Self> {
-        let DataVolume {
-            effective_since,
-            max_bytes,
-            period,
-        } = *limits.data_volume.as_ref()?;
-        Some(Self {
-            rule: Rule::new(effective_since, period)?,
-            most: u64::try_from(max_bytes).ok()?,
-        })
-    }
-
-    fn of_duration(limits: &ResourceLimits) -> Option<Self> {
-        let ConnectionDuration {
-            effective_since,
-            max_minutes,
-            period,
-        } = *limits.connection_duration.as_ref()?;
-        Some(Self {
-            rule: Rule::new(effective_since, period)?,
-            most: u64::try_from(max_minutes).ok()?,
-        })
-    }
-}
-
-impl Sum {
-    /// The sum, and what its counter begins with.
-    fn restore(stored: Option<PeriodSum>, now: OffsetDateTime) -> (Self, u64) {
-        let read = stored.and_then(|stored| {
-            let rule = Rule::new(stored.effective_since, Some(stored.period))?;
-            Some((rule, stored.since.into(), stored.consumed))
-        });
-        let is_limited = read.is_some();
-        let (rule, since, counter) = read.unwrap_or((Rule::CALENDAR, now, 0));
-        let sum = Self {
-            rule,
-            is_limited,
-            since,
-            base: 0,
-        };
-        (sum, counter)
-    }
-
-    fn apply(&mut self, limit: Limit, now: OffsetDateTime, counter: u64) -> Effective {
-        self.is_limited = true;
-        self.rule = limit.rule;
-        self.advance(now, counter);
-        match limit.rule.window(now) {
-            Some(window) => Effective {
-                most: window.limit(limit.most),
-                until: window.end,
-            },
-            None => Effective {
-                most: 0,
-                until: limit.rule.first(),
-            },
-        }
-    }
-
-    /// Starts anew if a period has begun since it started. What was counted since the period began
-    /// stays, also if another rule says so now than when it was counted.
-    fn advance(&mut self, now: OffsetDateTime, counter: u64) {
-        // The clock may have been ahead.
-        self.since = self.since.min(now);
-        if let Some(window) = self.rule.window(now)
-            && window.start > self.since
-        {
-            self.since = window.start;
-            self.base = counter;
-        }
-    }
-
-    fn consumed(&self, counter: u64) -> u64 {
-        counter.saturating_sub(self.base)
-    }
-
-    fn store(&mut self, now: OffsetDateTime, counter: u64) -> Option<PeriodSum> {
-        self.advance(now, counter);
-        let consumed = self.consumed(counter);
-        (self.is_limited && consumed > 0).then(|| PeriodSum {
-            effective_since: Timestamp::from(self.rule.first()),
-            period: self.rule.period(),
-            since: Timestamp::from(self.since),
-            consumed,
-        })
     }
 }
 

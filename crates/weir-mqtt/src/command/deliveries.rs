@@ -106,7 +106,13 @@ impl Deliveries {
                 .as_ref()
                 .map(|(topic, id)| (topic.as_str(), &**id.as_bytes())),
         };
-        if codec.publish(message, packet_id, out) {
+        // A client that takes only small packets is spared what it can do without.
+        let bare = Message {
+            content_type: None,
+            answer: None,
+            ..message
+        };
+        if codec.publish(message, packet_id, out) || codec.publish(bare, packet_id, out) {
             let row = match packet_id {
                 Some(_) => &mut self.open,
                 None => &mut self.unwritten,

@@ -160,7 +160,8 @@ impl Downlinks {
         let mut room = SUBSCRIPTIONS.saturating_sub(taken);
         room = room.saturating_sub(self.requests.iter().map(Request::wants).sum());
         let mut request = Request::new(packet_id, filters.len());
-        for (place, (text, qos)) in filters.iter().enumerate().rev() {
+        // More than there may be subscriptions would only cost time.
+        for (place, (text, qos)) in filters.iter().enumerate().rev().take(SUBSCRIPTIONS) {
             if let Some(wish) = Wish::parse(text, own) {
                 let claim = wish.claim();
                 let is_known = match &claim {
@@ -182,8 +183,11 @@ impl Downlinks {
 
     /// An UNSUBSCRIBE: says of each filter whether there was such a subscription.
     pub(crate) fn unsubscribe(&mut self, filters: &[ByteString]) -> Vec<bool> {
-        let ended = filters.iter().map(|text| self.end(text));
-        ended.collect()
+        let mut ended = vec![false; filters.len()];
+        for (ended, text) in ended.iter_mut().zip(filters).take(SUBSCRIPTIONS) {
+            *ended = self.end(text);
+        }
+        ended
     }
 
     fn end(&mut self, text: &str) -> bool {

@@ -247,10 +247,10 @@ async fn what_is_no_frame_of_a_client_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_message_is_as_large_as_a_packet_may_be_and_never_less_than_16_kib() {
+async fn a_message_is_as_large_as_a_packet_may_be_and_never_less_than_64_kib() {
     let (pipeline, _registry, back, _metrics) = pipeline();
     back.always(Ok(()));
-    for (max_payload_size, largest) in [(2048, 16 * 1024), (100_000, 100_000 + 128 + 5)] {
+    for (max_payload_size, largest) in [(2048, 64 * 1024), (100_000, 100_000 + 128 + 5)] {
         let config = MqttConfig {
             max_payload_size,
             ..MqttConfig::default()

@@ -51,12 +51,12 @@ fn a_new_period_begins_with_nothing_used() {
     let november = datetime!(2026-11-21 10:00 UTC);
     let december = datetime!(2026-12-01 00:00 UTC);
     let (usage, at) = counters(november);
-    let seen = usage.volume_at(&volume, november).unwrap();
+    let seen = usage.volume_at(&volume, november, at).unwrap();
     usage.count(Status::Forwarded, 100);
     assert!(seen.refuses(1));
     assert!(!seen.is_over_at(december - Duration::from_secs(1)));
     assert!(seen.is_over_at(december));
-    let next = usage.volume_at(&volume, december).unwrap();
+    let next = usage.volume_at(&volume, december, at).unwrap();
     assert!(!next.refuses(100));
     assert!(next.refuses(101));
 
@@ -97,16 +97,16 @@ fn a_rule_that_changes_keeps_what_was_used_in_its_period() {
     ];
     for (after, remains) in rows {
         let (usage, _) = counters(begun);
-        assert!(usage.volume_at(&before, begun).is_some());
+        assert!(usage.volume_at(&before, begun, at).is_some());
         usage.count(Status::Forwarded, 600);
-        assert!(usage.volume_at(&after, now).is_some());
+        assert!(usage.volume_at(&after, now, at).is_some());
         let kept = usage.sums(now, Instant::now()).data_volume;
         let kept = kept.map_or(0, |kept| kept.consumed);
         assert_eq!(kept, remains, "{after:?}");
         // Without a limit for a while, nothing is lost.
         assert!(usage.volume_at(&tenant(json!({})), now).is_none());
         usage.count(Status::Forwarded, 7);
-        let _ = usage.volume_at(&after, now);
+        let _ = usage.volume_at(&after, now, at);
         let kept = usage.sums(now, Instant::now()).data_volume.unwrap();
         assert_eq!(kept.consumed, remains + 7, "{after:?}");
     }
@@ -121,13 +121,13 @@ fn a_limit_that_begins_later_allows_nothing_and_then_everything() {
     let volume = json!({"effective-since": "2026-11-25T00:00:00Z", "max-bytes": 3_000});
     let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
     let (usage, _) = counters(now);
-    let nothing = usage.volume_at(&limits, now).unwrap();
+    let nothing = usage.volume_at(&limits, now, at).unwrap();
     assert!(nothing.refuses(1));
     assert!(!nothing.refuses(0));
     usage.count(Status::Unprocessable, 1);
     assert!(!nothing.is_over_at(now) && nothing.is_over_at(later));
     // Six of thirty days are left.
-    let then = usage.volume_at(&limits, later).unwrap();
+    let then = usage.volume_at(&limits, later, at).unwrap();
     assert!(!then.refuses(600));
     assert!(then.refuses(601));
 }
@@ -141,11 +141,11 @@ fn a_clock_that_was_ahead_does_not_stop_the_periods() {
     let volume = json!({"effective-since": LONG_AGO, "max-bytes": 100});
     let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
     let (usage, _) = counters(ahead);
-    let _ = usage.volume_at(&limits, ahead);
+    let _ = usage.volume_at(&limits, ahead, at);
     usage.count(Status::Forwarded, 100);
-    assert!(usage.volume_at(&limits, now).unwrap().refuses(1));
+    assert!(usage.volume_at(&limits, now, at).unwrap().refuses(1));
     let december = datetime!(2026-12-01 00:00 UTC);
-    assert!(!usage.volume_at(&limits, december).unwrap().refuses(100));
+    assert!(!usage.volume_at(&limits, december, at).unwrap().refuses(100));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_a_month_has_used_without_a_limit_is_known_when_one_is_set() {
     usage.count(Status::Forwarded, 60);
     let volume = json!({"effective-since": LONG_AGO, "max-bytes": 100});
     let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
-    let volume = usage.volume_at(&limits, november).unwrap();
+    let volume = usage.volume_at(&limits, november, at).unwrap();
     assert!(!volume.refuses(40));
     assert!(volume.refuses(41));
 }
