@@ -126,6 +126,13 @@ interop-applications: (interop "interop/test_cli_applications.py")
 # Stories: what was sent is what was counted
 interop-metrics: (interop "interop/test_metrics.py" "interop/test_metrics_formats.py")
 
+# Stories: dashboards, recorded series and alerts, with a Prometheus that scrapes a busy gateway
+interop-dashboards: (interop "interop/test_dashboards.py")
+
+# Check the rules and alerts for Prometheus, and run their tests
+test-rules:
+    cd deploy/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
+
 # Stories: applications that are killed
 interop-crash: (interop "interop/test_crash.py")
 

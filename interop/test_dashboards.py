@@ -1,0 +1,255 @@
+"""Dashboards, rules and alerts: a Prometheus that scrapes a busy gateway has data for all of them."""
+
+import re
+
+import pytest
+import yaml
+
+from harness.certificates import server_certificate
+from harness.dashboards import facts, queries, regular, shipped, substituted
+from harness.gateway import ROOT, Gateway
+from harness.load import SETTINGS, Load
+from harness.prometheus import SHIPPED, Prometheus, promtool
+from harness.wait import until
+
+HONO, DASHBOARDS = facts("hono"), shipped()
+RULES = [
+    rule
+    for path in sorted((SHIPPED / "rules").glob("*.yml"))
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+
+# What is no metric in an expression: selectors, durations, lists of labels; then operators and functions.
+ELSEWHERE = re.compile(
+    r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|ignoring|without|group_left|group_right) *\([^)]*\)"
+)
+WORD = re.compile(r"\b[a-zA-Z_:][\w:]*\b(?! *\()")
+OPERATORS = {"and", "or", "unless"}
+
+
+def metrics(expression):
+    """The names of the metrics in an expression."""
+    return set(WORD.findall(ELSEWHERE.sub(" ", expression))) - OPERATORS
+
+
+def selectors(expression):
+    """The metrics in an expression with what they are selected by."""
+    return {
+        found[0]
+        for found in re.finditer(r"([a-zA-Z_:][\w:]*)(\{[^}]*\})?(?! *\()", expression)
+        if found[1] in metrics(expression)
+    }
+
+
+def described():
+    """All names that docs/metrics.md promises."""
+    names = {"up"}
+    page = (ROOT / "docs/metrics.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z]+)(, `_max`)? \|", page, re.M)
+    assert rows
+    suffixes = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
+    for family, kind, has_max in rows:
+        names |= {family + suffix for suffix in suffixes.get(kind, ("",))}
+        names |= {f"{family}_max"} if has_max else set()
+    return names
+
+
+# The files.
+
+
+def test_the_configuration_the_rules_and_their_tests_pass():
+    # promtool takes no patterns.
+    rules, tests = (sorted((SHIPPED / name).glob("*.yml")) for name in ("rules", "tests"))
+    promtool("check", "config", "prometheus.yml")
+    promtool("check", "rules", *rules)
+    promtool("test", "rules", *tests)
+
+
+def test_each_alert_is_tested_both_ways():
+    fires, does_not = set(), set()
+    for path in (SHIPPED / "tests").glob("*.yml"):
+        for test in yaml.safe_load(path.read_text())["tests"]:
+            for expected in test.get("alert_rule_test", []):
+                (fires if expected["exp_alerts"] else does_not).add(expected["alertname"])
+    assert fires == does_not == ALERTS.keys()
+
+
+def test_each_alert_says_what_to_do():
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.M)
+    anchors = {f"docs/runbooks.md#{heading.lower()}" for heading in headings}
+    assert len(anchors) == len(headings)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}, name
+        assert rule["annotations"]["runbook_url"] in anchors, name
+        assert rule["labels"]["severity"] in ("critical", "warning", "info"), name
+    assert {rule["annotations"]["runbook_url"] for rule in ALERTS.values()} == anchors
+
+
+def test_they_ask_for_nothing_that_is_not_described():
+    known = described()
+    expressions = [rule["expr"] for rule in RULES]
+    expressions += [expression for board in DASHBOARDS for _, expression in board.targets()]
+    for expression in expressions:
+        assert metrics(expression) <= known | RECORDED.keys(), expression
+    asked = [metric for board in DASHBOARDS for metric, _ in board.label_values().values()]
+    asked += [panel["metric"] for board in HONO["dashboards"].values() for panel in board["panels"]]
+    assert set(asked) <= known
+
+
+def test_dashboards_can_be_read():
+    assert [board.name for board in DASHBOARDS] == [board.json["uid"] for board in DASHBOARDS]
+    for board in DASHBOARDS:
+        assert board.json["schemaVersion"] >= 36
+        assert board.variables["datasource"]["type"] == "datasource"
+        numbers = [panel["id"] for panel in board.json["panels"]]
+        assert len(set(numbers)) == len(numbers)
+        taken = set()
+        for panel in board.json["panels"]:
+            place = panel["gridPos"]
+            columns = range(place["x"], place["x"] + place["w"])
+            cells = {(x, y) for x in columns for y in range(place["y"], place["y"] + place["h"])}
+            assert columns.stop <= 24 and not cells & taken, panel["title"]
+            taken |= cells
+        for panel in board.panels:
+            assert panel["description"] and panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+            sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
+            assert all(source["uid"] == "${datasource}" for source in sources), panel["title"]
+        used = set(re.findall(r"\$(\w+)", " ".join(expression for _, expression in board.targets())))
+        assert used <= board.variables.keys() | {"__rate_interval"}
+        assert board.variables.keys() - {"datasource"} <= used
+
+
+# A busy gateway.
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    """Devices and applications at a gateway of their own, which has certificates."""
+    folder = tmp_path_factory.mktemp("dashboards")
+    certificate, key = server_certificate(folder)
+    listeners = ("http", "mqtt", "northbound.amqp", "management")
+    settings = SETTINGS | {f"{listener}.tls_port": 0 for listener in listeners}
+    gateway = Gateway(folder, **{"tls.certificate": certificate, "tls.key": key}, **settings)
+    try:
+        load = Load(gateway)
+        try:
+            yield load
+        finally:
+            load.close()
+    finally:
+        gateway.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory, load):
+    """A Prometheus that scrapes that gateway."""
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), load.gateway)
+    try:
+        until("both pages", lambda: prometheus.query("sum(up)") == [2])
+        yield prometheus
+    finally:
+        prometheus.close()
+
+
+def check_all_have_data(prometheus, load, expressions, is_data=bool):
+    """Waits until each expression has had data."""
+    assert expressions
+    left = dict(expressions)
+
+    def answered():
+        if load.failure:
+            raise load.failure
+        for name, expression in list(left.items()):
+            if is_data(prometheus.query(expression)):
+                del left[name]
+        return not left
+
+    try:
+        until("data", answered, deadline=30)
+    except AssertionError as error:
+        raise AssertionError(f"no data for {len(left)} of {len(expressions)}: {left}") from error
+
+
+def is_something(values):
+    """Whether it is more than the nothing that every series begins with."""
+    return any(value > 0 for value in values)
+
+
+@pytest.mark.parametrize("name", HONO["dashboards"])
+def test_each_panel_of_honos_dashboards_has_data(prometheus, load, name):
+    board = HONO["dashboards"][name]
+    variables = {}
+    for variable, origin in board["variables"].items():
+        if "text" in origin:
+            variables[variable] = origin["text"]
+            continue
+        ask = lambda: prometheus.label_values(origin["metric"], origin["label"])
+        variables[variable] = regular(until(f"values of {variable}", ask))
+    expressions = {
+        (panel["title"], number): substituted(query, variables)
+        for panel in board["panels"]
+        for number, query in enumerate(queries(panel))
+    }
+    check_all_have_data(prometheus, load, expressions, is_something)
+
+
+def test_what_is_not_applicable_has_no_data(prometheus):
+    names = [name for board in HONO["not_applicable"].values() for name in board["metrics"]]
+    assert names and not [name for name in names if prometheus.query(name)]
+
+
+@pytest.mark.parametrize("board", DASHBOARDS, ids=lambda board: board.name)
+def test_each_panel_of_our_dashboards_has_data(prometheus, load, board):
+    variables = {}
+    for name, (metric, label) in board.label_values().items():
+        values = until(f"values of {name}", lambda: prometheus.label_values(metric, label))
+        variables[name] = regular(values)
+    expressions = {
+        (title, number): substituted(expression, variables)
+        for number, (title, expression) in enumerate(board.targets())
+    }
+    check_all_have_data(prometheus, load, expressions)
+
+
+def test_all_that_alerts_look_at_is_there(prometheus, load):
+    looked_at = {it for rule in ALERTS.values() for it in selectors(rule["expr"])}
+    # This gateway refuses nobody for its own sake.
+    refused = 'hono_connections_attempts_total{outcome="adapter-connections-exceeded"}'
+    assert refused in looked_at
+    check_all_have_data(prometheus, load, {name: name for name in looked_at - {refused}})
+
+
+def test_all_that_is_recorded_has_data(prometheus, load):
+    check_all_have_data(prometheus, load, {name: name for name in RECORDED})
+    evaluated = lambda: all(rule["health"] == "ok" for rule in prometheus.rules())
+    until("all rules to be evaluated", evaluated)
+    assert {rule["name"] for rule in prometheus.rules()} == RECORDED.keys() | ALERTS.keys()
+
+
+def test_alerts_tell_those_who_suffer_from_those_who_do_not(prometheus):
+    """What is found now; how long it has to last is in the rules' own tests."""
+
+    def found():
+        alerts = [alert for rule in prometheus.rules() for alert in rule.get("alerts", [])]
+        return {(it["labels"]["alertname"], it["labels"].get("tenant")) for it in alerts}
+
+    expected = {
+        ("WeirNoConsumer", "alone"),
+        ("WeirTenantUndeliverable", "alone"),
+        ("WeirTenantUndeliverable", "silent"),
+        ("WeirTenantUnprocessable", "limited"),
+        ("WeirUndeliverable", None),
+        ("WeirCommandsUndeliverable", None),
+        # The certificate is for a day.
+        ("WeirCertificateExpiresNow", None),
+    }
+    until(f"{expected}", lambda: found() >= expected)
+    names = {name for name, _ in found()}
+    well = {"WeirInstanceDown", "WeirAbsent", "WeirRestarts", "WeirLogErrors", "WeirFileDescriptors"}
+    assert not names & well
+    tenants = {name: {tenant for it, tenant in found() if it == name} for name in names}
+    assert not tenants["WeirNoConsumer"] & {"taken", "rejected"}
+    assert "taken" not in tenants["WeirTenantUndeliverable"] | tenants["WeirTenantUnprocessable"]
