@@ -108,6 +108,27 @@ fn commands_reach_whom_a_subscription_names() {
     });
 }
 
+/// Nobody gets past HTTP's question who he is by way of MQTT.
+#[test]
+fn websockets_are_there_only_where_http_asks_no_more_than_mqtt() {
+    story(async {
+        let [http, mqtt] = ANYBODY;
+        let rows = [
+            (vec![], 400),
+            (vec![http], 400),
+            (vec![mqtt], 404),
+            (vec![http, mqtt], 400),
+            (vec![("WEIR__MQTT__WEBSOCKETS", "false")], 404),
+        ];
+        for (environment, status) in rows {
+            let gateway = Gateway::start_with(&environment).await;
+            // No handshake, but somebody is there to say so.
+            let answer = Client::new().get(gateway.http("/mqtt")).send().await;
+            assert_eq!(answer.unwrap().status(), status, "{environment:?}");
+        }
+    });
+}
+
 #[test]
 fn applications_may_be_told_of_devices_that_come_and_go() {
     story(async {

@@ -34,8 +34,10 @@ const READ: usize = 4 * 1024;
 const PIECE: usize = 8 * 1024;
 const OUTPUT: usize = 2 * PIECE;
 /// The least that the largest message of a client may have: browsers put everything into one that was
-/// sent between two of their turns. Also those may use it who have not said who they are.
-const MESSAGE: usize = 64 * 1024;
+/// sent between two of their turns.
+const MESSAGE: usize = 256 * 1024;
+/// What may be read, beside the longest CONNECT, before the client has said who it is.
+const HANDSHAKE: usize = READ;
 /// Type and length of a packet.
 const PACKET_HEAD: usize = 5;
 /// How long the last word may take, and the client's answer to it.
@@ -89,11 +91,19 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// The messages of a WebSocket as a stream of bytes.
 struct Frames<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Gate<S>>,
     /// What of the last message was not taken yet.
     unread: Bytes,
     parting: Parting,
     stop: CancellationToken,
+}
+
+/// A stream from which only so much can be read, until the first answer: a message is collected as a whole
+/// before anybody looks at it, also for somebody who has not said who he is.
+struct Gate<S> {
+    stream: S,
+    /// Bytes; none if there is no bound any more.
+    left: Option<usize>,
 }
 
 /// How far the end of a connection is.
@@ -126,6 +136,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
             .max_frame_size(Some(largest));
         let (role, bounds) = (Role::Server, Some(bounds));
         let read_ahead = read_ahead.to_vec();
+        let stream = Gate {
+            stream,
+            left: Some(config.connect_limit().saturating_add(HANDSHAKE)),
+        };
         let socket = WebSocketStream::from_partially_read(stream, read_ahead, role, bounds);
         Self {
             socket: socket.await,
@@ -210,6 +224,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let Some(left) = self.left else {
+            return Poll::Ready(Ok(()));
+        };
+        let left = left.checked_sub(buffer.filled().len() - before);
+        self.left = Some(left.ok_or(io::ErrorKind::InvalidData)?);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Frames<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -238,6 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Frames<S> {
     ) -> Poll<io::Result<usize>> {
         // Pongs may wait even if nothing was written here.
         ready!(self.poll_flush_all(cx))?;
+        self.socket.get_mut().left = None;
         let length = bytes.len().min(PIECE);
         let message = Message::Binary(Bytes::copy_from_slice(&bytes[..length]));
         let sent = Pin::new(&mut self.socket).start_send(message);

@@ -247,10 +247,10 @@ async fn what_is_no_frame_of_a_client_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_message_is_as_large_as_a_packet_may_be_and_never_less_than_64_kib() {
+async fn a_message_is_as_large_as_a_packet_may_be_and_never_less_than_256_kib() {
     let (pipeline, _registry, back, _metrics) = pipeline();
     back.always(Ok(()));
-    for (max_payload_size, largest) in [(2048, 64 * 1024), (100_000, 100_000 + 128 + 5)] {
+    for (max_payload_size, largest) in [(2048, 256 * 1024), (300_000, 300_000 + 128 + 5)] {
         let config = MqttConfig {
             max_payload_size,
             ..MqttConfig::default()
@@ -265,6 +265,24 @@ async fn a_message_is_as_large_as_a_packet_may_be_and_never_less_than_64_kib() {
         device.send(vec![0; largest + 1]).await;
         device.expect_end(CloseCode::Size).await;
     }
+}
+
+/// TCP refuses it by its length, which is not known here before all of it is.
+#[tokio::test]
+async fn who_has_not_said_who_he_is_cannot_send_much() {
+    let (pipeline, _registry, _back, _metrics) = pipeline();
+    let config = MqttConfig {
+        max_payload_size: 10_000_000,
+        ..MqttConfig::default()
+    };
+    let mut device = Device::open(&pipeline, config, 64 * 1024 * 1024).await;
+    let connect = Connect::default().bytes();
+    let (begin, _) = connect.split_at(connect.len() - 1);
+    device.send(begin.to_vec()).await;
+    // All of this would be kept until its end has come.
+    device.send(vec![0; 1_000_000]).await;
+    let served = tokio::time::timeout(SOON, &mut device.served).await;
+    served.expect("still served").unwrap();
 }
 
 #[tokio::test(start_paused = true)]
