@@ -71,7 +71,9 @@ pub(crate) async fn tell(session: &Session, cause: Cause, remote_id: &str) -> Re
             let outlet = session.pipeline().northbound();
             let outlet = outlet.outlet(&principal.tenant, Endpoint::Event);
             let delivery = outlet.publish(event(session, cause, remote_id)).await;
-            farewell.map(Farewell::is_not_needed);
+            if let Some(farewell) = farewell {
+                farewell.forget();
+            }
             delivery.disposition.map_err(|reason| {
                 let (cause, reason) = (cause.as_str(), reason.name());
                 tracing::warn!(tenant, device, cause, reason, "no application was told");
@@ -94,7 +96,8 @@ impl Farewell {
         Self(Some((outlet, event)))
     }
 
-    fn is_not_needed(mut self) {
+    /// It is not needed: somebody has waited.
+    fn forget(mut self) {
         self.0 = None;
     }
 }

@@ -1,8 +1,9 @@
 //! What tenants have used of their limits, kept in the data folder over restarts.
 //!
 //! The file is written every ten seconds if something has changed, and when the gateway stops. One that
-//! is killed forgets what was counted since. A file that cannot be read keeps no gateway from starting:
-//! it is put aside, and counting starts anew.
+//! is killed forgets what was counted since. A file that makes no sense keeps no gateway from starting: it
+//! is put aside, and counting starts anew. One that may well make sense, but that this gateway cannot read,
+//! does: it must not be lost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,8 +20,10 @@ use weir_core::{TenantSums, Usage, UsageSnapshot};
 
 /// The file's name in the data folder.
 const FILE: &str = "usage.json";
-/// What is added to the name of one that cannot be read.
+/// What is added to the name of one that makes no sense; from the second one on with a number.
 const DAMAGED: &str = "damaged";
+/// How many of those are kept. The last one makes room when there are more.
+const MOST_DAMAGED: usize = 5;
 /// The form of the file.
 const VERSION: u32 = 1;
 /// How much counting may be lost.
@@ -47,26 +50,39 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Reads what was used before.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a later version has written it.
     pub(crate) async fn open(data_dir: &Path) -> anyhow::Result<Self> {
         let path = data_dir.join(FILE);
+        let shown = path.display().to_string();
         let opened = tokio::task::spawn_blocking(move || Self::restore(path)).await;
-        opened.context("cannot read what tenants have used")
+        let keeper = opened.map_err(anyhow::Error::from).flatten();
+        keeper.with_context(|| format!("cannot read what tenants have used: {shown}"))
     }
 
-    fn restore(path: PathBuf) -> Self {
-        let written = match read(&path) {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                put_aside(&path, &error);
-                UsageSnapshot::default()
-            }
+    fn restore(path: PathBuf) -> anyhow::Result<Self> {
+        let written = match fs::read(&path) {
+            Ok(text) => match parse(&text) {
+                Ok(snapshot) => snapshot,
+                Err(Unusable::Later(version)) => {
+                    anyhow::bail!("version {version} is later than {VERSION}")
+                }
+                Err(Unusable::Damaged(error)) => {
+                    put_aside(&path, &error)?;
+                    UsageSnapshot::default()
+                }
+            },
+            // Nothing was used so far.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => UsageSnapshot::default(),
+            Err(error) => return Err(error.into()),
         };
-        Self {
+        Ok(Self {
             usage: Usage::restore(written.clone()),
             path,
             written,
             is_failing: false,
-        }
+        })
     }
 
     /// The counters that it keeps.
@@ -121,29 +137,52 @@ impl Keeper {
     }
 }
 
-/// Nothing was used if there is no file.
-fn read(path: &Path) -> anyhow::Result<UsageSnapshot> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(UsageSnapshot::default());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let Contents { version, tenants } = serde_json::from_slice(&text)?;
-    anyhow::ensure!(version == VERSION, "version {version} is not known");
+/// Why a file is of no use.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    /// A later version of the gateway has written it.
+    #[error("version {0} is not known")]
+    Later(u64),
+    /// No gateway has written it.
+    #[error(transparent)]
+    Damaged(#[from] serde_json::Error),
+}
+
+fn parse(text: &[u8]) -> Result<UsageSnapshot, Unusable> {
+    /// What all versions have.
+    #[derive(Deserialize)]
+    struct Head {
+        version: u64,
+    }
+    let Head { version } = serde_json::from_slice(text)?;
+    if version > VERSION.into() {
+        return Err(Unusable::Later(version));
+    }
+    let Contents { version, tenants } = serde_json::from_slice(text)?;
+    if version != VERSION {
+        let error = serde::de::Error::custom(format_args!("there is no version {version}"));
+        return Err(Unusable::Damaged(error));
+    }
     Ok(UsageSnapshot { tenants })
 }
 
-fn put_aside(path: &Path, error: &anyhow::Error) {
-    let aside = path.with_added_extension(DAMAGED);
+/// Gives a file another name, which no other one has as long as few are kept.
+fn put_aside(path: &Path, error: &serde_json::Error) -> anyhow::Result<()> {
+    let name = |number: usize| match number {
+        1 => path.with_added_extension(DAMAGED),
+        number => path.with_added_extension(format!("{DAMAGED}-{number}")),
+    };
+    let free = (1..MOST_DAMAGED).find(|number| !name(*number).exists());
+    let aside = name(free.unwrap_or(MOST_DAMAGED));
     let moved = fs::rename(path, &aside);
+    moved.with_context(|| format!("it is damaged ({error}) and cannot be put aside"))?;
     tracing::error!(
         path = %path.display(),
         %error,
-        aside = moved.is_ok().then(|| aside.display().to_string()),
+        aside = %aside.display(),
         "what tenants have used cannot be read: counting starts anew"
     );
+    Ok(())
 }
 
 /// Written whole under another name first: a crash must not leave half a file behind.
@@ -226,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_read_is_put_aside() {
+    async fn a_file_that_makes_no_sense_is_put_aside() {
         let whole = serde_json::to_string(&Contents {
             version: VERSION,
             tenants: snapshot(7).tenants,
@@ -236,7 +275,8 @@ mod tests {
             String::new(),
             "{}".to_owned(),
             whole[..whole.len() / 2].to_owned(),
-            whole.replace("\"version\":1", "\"version\":2"),
+            whole.replace("\"version\":1", "\"version\":0"),
+            whole.replace("\"version\":1", "\"version\":-1"),
             whole.replace("\"consumed\":7", "\"consumed\":-7"),
             whole.replace("\"consumed\"", "\"konsumed\""),
         ];
@@ -253,6 +293,62 @@ mod tests {
             let next = Keeper::open(folder.path()).await.unwrap();
             assert_eq!(next.usage().snapshot(), snapshot(8));
         }
+    }
+
+    #[tokio::test]
+    async fn of_files_that_make_no_sense_a_few_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["1st", "2nd", "3rd", "4th", "5th", "6th"] {
+            fs::write(folder.path().join("usage.json"), text).unwrap();
+            Keeper::open(folder.path()).await.unwrap();
+        }
+        let kept = fs::read_dir(folder.path()).unwrap().map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(path).unwrap())
+        });
+        let expected = [
+            ("usage.json.damaged", "1st"),
+            ("usage.json.damaged-2", "2nd"),
+            ("usage.json.damaged-3", "3rd"),
+            ("usage.json.damaged-4", "4th"),
+            ("usage.json.damaged-5", "6th"),
+        ];
+        let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(kept.collect::<BTreeMap<_, _>>(), expected.into());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_may_make_sense_elsewhere_keeps_the_gateway_from_starting() {
+        let later = r#"{"version":2,"tenants":[],"more":true}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("usage.json");
+        fs::write(&file, later).unwrap();
+        let refused = Keeper::open(folder.path()).await.unwrap_err();
+        let text = format!("{refused:#}");
+        assert!(text.contains("usage.json"), "{text}");
+        assert!(text.ends_with("version 2 is later than 1"), "{text}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), later);
+
+        // A folder cannot be read as a file by anybody, root neither.
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        let refused = Keeper::open(folder.path()).await.unwrap_err();
+        let text = format!("{refused:#}");
+        assert!(text.contains("Is a directory"), "{text}");
+        assert!(file.is_dir());
+
+        // Nor can one that is in the way of a damaged file be replaced by it.
+        fs::remove_dir(&file).unwrap();
+        fs::write(&file, "{").unwrap();
+        for number in ["", "-2", "-3", "-4", "-5"] {
+            let name = format!("usage.json.damaged{number}");
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let refused = Keeper::open(folder.path()).await.unwrap_err();
+        let text = format!("{refused:#}");
+        assert!(text.contains("cannot be put aside"), "{text}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{");
     }
 
     #[tokio::test]

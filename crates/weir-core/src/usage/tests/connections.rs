@@ -1,12 +1,18 @@
 //! Who may connect.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::{LONG_AGO, duration, used, volume};
-use crate::world::{Fixture, fixture};
-use crate::{ClientContext, Presented, Principal, Protocol, Reason, Session};
+use crate::world::{Fixture, fixture, fixture_with, received};
+use crate::{
+    ChangeKind, ChangeSubject, ClientContext, ConnectionEvents, PipelineOptions, Presented,
+    Principal, Protocol, Reason, RegistryChange, Session,
+};
 
 impl Fixture {
     async fn principal(&self) -> Principal {
@@ -25,6 +31,20 @@ impl Fixture {
         let principal = self.principal().await;
         let pipeline = &self.pipeline;
         pipeline.connect(Protocol::Mqtt, principal, "meter-1").await
+    }
+
+    /// Tells every event that is sent that this became of it.
+    async fn settles(&self, disposition: Result<(), Reason>) -> Infallible {
+        loop {
+            while !self.world.published.lock().unwrap().is_empty() {
+                self.world.settle(disposition.clone());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn open(&self) -> u64 {
+        self.counted("hono_connections_authenticated{", "acme")
     }
 
     fn attempts(&self, outcome: &str) -> u64 {
@@ -129,8 +149,7 @@ async fn a_connection_is_refused_for_what_its_tenant_has_used() {
         let connected = fixture.connect().await;
         assert_eq!(connected.is_ok(), outcome == "succeeded", "{settings}");
         assert_eq!(fixture.attempts(outcome), 1, "{settings}");
-        let open = fixture.counted("hono_connections_authenticated{", "acme");
-        assert_eq!(open, u64::from(connected.is_ok()), "{settings}");
+        assert_eq!(fixture.open(), u64::from(connected.is_ok()), "{settings}");
     }
 }
 
@@ -178,4 +197,77 @@ async fn a_connection_that_is_refused_takes_no_place() {
     assert!(fixture.connect().await.is_err());
     drop(open);
     assert!(fixture.connect().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_that_has_ended_makes_room_although_its_session_goes_on() {
+    let fixture = fixture();
+    let limits = json!({"resource-limits": {"max-connections": 1}});
+    fixture.world.configure(limits);
+    let ended = fixture.connect().await.unwrap();
+    let message = received(("", "")).authenticate(&ended).unwrap();
+    // Its outcome is waited for without anybody to tell it.
+    drop(message.admit().await.unwrap().publish());
+    assert!(fixture.connect().await.is_err());
+    ended.end();
+    assert_eq!(fixture.open(), 0);
+    let next = fixture.connect().await.unwrap();
+
+    ended.disconnected("meter-1").await;
+    assert!(fixture.connect().await.is_err());
+    let deleted = RegistryChange {
+        at: OffsetDateTime::UNIX_EPOCH,
+        tenant: "acme".into(),
+        subject: ChangeSubject::Device {
+            device: "4711".into(),
+            change: ChangeKind::Deleted,
+            enabled: false,
+        },
+    };
+    fixture.pipeline.change_listener().changed(&deleted);
+    assert!(next.is_closed() && !ended.is_closed());
+    fixture.world.settle(Ok(()));
+    while Arc::strong_count(&ended) > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(ended);
+    assert_eq!(fixture.open(), 1);
+    assert!(fixture.connect().await.is_err());
+    drop(next);
+    assert_eq!(fixture.open(), 0);
+    assert!(fixture.connect().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_was_told_of_takes_no_place() {
+    let fixture = fixture_with(PipelineOptions {
+        connection_events: ConnectionEvents::Events,
+        ..PipelineOptions::default()
+    });
+    let limits = json!({"resource-limits": {"max-connections": 1}});
+    fixture.world.configure(limits);
+    let refused = tokio::select! {
+        refused = fixture.connect() => refused,
+        never = fixture.settles(Err(Reason::EventStoreFull)) => match never {},
+    };
+    assert_eq!(refused.unwrap_err(), Reason::NotAnnounced);
+
+    // Nobody waits for this one any more.
+    let principal = fixture.principal().await;
+    let connect = fixture
+        .pipeline
+        .connect(Protocol::Mqtt, principal.clone(), "meter-1");
+    let mut connect = Box::pin(connect);
+    assert!((&mut connect).now_or_never().is_none());
+    let too_many = Reason::TenantConnectionsExceeded;
+    assert_eq!(fixture.connect().await.unwrap_err(), too_many);
+    drop(connect);
+
+    let connected = tokio::select! {
+        connected = fixture.connect() => connected,
+        never = fixture.settles(Ok(())) => match never {},
+    };
+    let _open = connected.unwrap();
+    assert_eq!(fixture.connect().await.unwrap_err(), too_many);
+    assert_eq!(fixture.open(), 1);
 }

@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 
 use super::{tenant, used, volume};
 use crate::command::{
-    Command, CommandOutcome, CommandTarget, Messaging, ReplyTo, RequestId, Subscription,
+    Command, CommandDelivery, CommandOutcome, CommandTarget, Messaging, ReplyTo, RequestId,
+    Subscription,
 };
 use crate::uplink::Waited;
 use crate::world::{Fixture, fixture, received, refused};
@@ -181,8 +182,21 @@ async fn what_was_forwarded_or_unprocessable_counts_in_both_directions() {
         expected += added;
         assert_eq!(fixture.consumed(), expected, "{row}");
     }
+    // It counts as the tenant says now, also if that is not what it said at the log-in.
+    for enabled in [true, false] {
+        let tenant = json!({"minimum-message-size": 10, "enabled": enabled});
+        fixture.world.configure(tenant);
+        let _ = fixture.upload(&session, unknown(), Ok(())).await;
+        let message = Received {
+            payload: Bytes::from_static(b"x"),
+            ..unknown()
+        };
+        let _ = fixture.upload(&session, message, Ok(())).await;
+        expected += 1_000 + 10;
+        assert_eq!(fixture.consumed(), expected);
+    }
     // What is refused for the limit is unprocessable, so it counts too.
-    fixture.world.configure(volume(1_400));
+    fixture.world.configure(volume(1_400 + 2 * 1_010));
     let _ = fixture.upload(&session, message(80), Ok(())).await;
     assert_eq!(fixture.consumed(), expected + 80);
     let unprocessable = fixture.count("status=\"unprocessable\"");
@@ -234,14 +248,14 @@ async fn a_session_notices_that_a_period_begins() {
 }
 
 /// Takes a device's commands by a subscription.
-async fn subscribe(fixture: &Fixture, session: &Arc<Session>) -> Subscription {
+async fn subscribe(fixture: &Fixture, session: &Arc<Session>, room: usize) -> Subscription {
     let told = async {
         while fixture.world.published.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
         fixture.world.settle(Ok(()))
     };
-    let (subscription, _) = tokio::join!(session.subscribe(CommandTarget::Own, 8), told);
+    let (subscription, _) = tokio::join!(session.subscribe(CommandTarget::Own, room), told);
     subscription.unwrap()
 }
 
@@ -257,7 +271,7 @@ async fn a_command_is_rejected_that_is_more_than_what_is_left() {
     for (used_so_far, size, passes) in rows {
         let fixture = used(used_so_far, 0);
         let session = fixture.session(Protocol::Mqtt, "sensor").await;
-        let mut subscription = subscribe(&fixture, &session).await;
+        let mut subscription = subscribe(&fixture, &session, 8).await;
         fixture.world.configure(volume(100));
         let commands = fixture.pipeline.commands();
         let outcome = commands.resolve(command(size)).await.forward();
@@ -282,6 +296,69 @@ async fn a_command_is_rejected_that_is_more_than_what_is_left() {
         let is_counted = |line: &str| labels.iter().all(|label| line.contains(label));
         assert!(page.lines().any(is_counted), "{labels:?}");
         assert_eq!(fixture.consumed(), used_so_far + size as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_command_takes_no_room_from_the_next_one() {
+    let fixture = used(100, 0);
+    let session = fixture.session(Protocol::Mqtt, "sensor").await;
+    let mut subscription = subscribe(&fixture, &session, 1).await;
+    fixture.world.configure(volume(100));
+    let commands = fixture.pipeline.commands();
+    let refused = commands.resolve(command(1)).await.forward();
+    let passes = commands.resolve(command(0)).await.forward();
+    let delivery = subscription.next().now_or_never().flatten();
+    delivery.unwrap().accept();
+    assert_eq!(passes.await, CommandOutcome::Accepted);
+    let too_much = CommandOutcome::Rejected(Reason::DataVolumeExceeded);
+    assert_eq!(refused.await, too_much);
+}
+
+#[tokio::test]
+async fn a_tenant_that_changes_while_its_command_looks_for_its_way_is_asked_again() {
+    let mut stepped = volume(109);
+    stepped["minimum-message-size"] = json!(10);
+    // What the tenant becomes, and what of a command of one byte, or why not.
+    let rows = [
+        (volume(101), None),
+        (volume(100), Some(Reason::DataVolumeExceeded)),
+        (stepped, Some(Reason::DataVolumeExceeded)),
+        (json!({"enabled": false}), Some(Reason::TenantDisabled)),
+    ];
+    for (tenant, refused) in rows {
+        let fixture = used(100, 0);
+        let session = fixture.session(Protocol::Mqtt, "sensor").await;
+        let mut subscription = subscribe(&fixture, &session, 8).await;
+        *fixture.world.meanwhile.lock().unwrap() = Some(tenant);
+        let resolved = fixture.pipeline.commands().resolve(command(1)).await;
+        let outcome = resolved.forward();
+        let delivery = subscription.next().now_or_never().flatten();
+        assert_eq!(delivery.is_some(), refused.is_none(), "{refused:?}");
+        delivery.into_iter().for_each(CommandDelivery::accept);
+        let expected = refused.map_or(CommandOutcome::Accepted, CommandOutcome::Rejected);
+        assert_eq!(outcome.await, expected);
+    }
+}
+
+#[tokio::test]
+async fn devices_that_nobody_authenticated_have_the_limit_too() {
+    let fixture = used(99, 0);
+    fixture.world.configure(volume(100));
+    let message = |size| Received {
+        target: received(("acme", "4711")).target,
+        ..message(size)
+    };
+    let too_much = Outcome::refused(Reason::DataVolumeExceeded, false);
+    for protocol in [Protocol::Http, Protocol::Mqtt] {
+        let target = message(0).target;
+        let session = fixture.pipeline.anonymous(protocol, &target).await;
+        let session = session.unwrap();
+        let rows = [(2, too_much.clone()), (0, Outcome::Accepted)];
+        for (size, expected) in rows {
+            let outcome = fixture.upload(&session, message(size), Ok(())).await;
+            assert_eq!(outcome, expected, "{protocol:?} {size}");
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use weir_metrics::Status;
 
 use super::{PeriodSum, SWEEP_FROM, TenantSums, Usage, UsageSnapshot};
 use crate::world::{Fixture, fixture_with};
-use crate::{PipelineOptions, Reason, Tenant};
+use crate::{
+    ChangeKind, ChangeListener as _, ChangeSubject, PipelineOptions, Reason, RegistryChange, Tenant,
+};
 
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
@@ -114,4 +116,46 @@ fn tenants_without_limits_that_nobody_uses_are_forgotten() {
     assert!(tenants.known.contains_key("held"));
     assert!(tenants.known.contains_key("limited"));
     drop((tenants, held));
+}
+
+#[test]
+fn what_a_deleted_tenant_has_used_is_not_its_namesakes() {
+    let at = OffsetDateTime::now_utc();
+    let change = |change, tenant: &str| RegistryChange {
+        at,
+        tenant: tenant.into(),
+        subject: ChangeSubject::Tenant {
+            change,
+            enabled: change != ChangeKind::Deleted,
+            invalidate_cache: true,
+        },
+    };
+    let limits = tenant(volume(100));
+    for is_held in [true, false] {
+        let usage = Usage::default();
+        for tenant in ["acme", "other"] {
+            let counters = usage.of(&tenant.into());
+            assert!(counters.volume(&limits).is_some());
+            counters.count(Status::Forwarded, 60);
+        }
+        let held = is_held.then(|| usage.of(&"acme".into()));
+        let seen = held.as_ref().map(|held| held.volume(&limits).unwrap());
+        usage.changed(&change(ChangeKind::Updated, "acme"));
+        assert_eq!(usage.snapshot().tenants.len(), 2);
+        usage.changed(&change(ChangeKind::Deleted, "acme"));
+        let left = usage.snapshot().tenants;
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["other"]);
+        let known = usage.0.read().unwrap().known.contains_key("acme");
+        assert_eq!(known, is_held);
+
+        let namesake = usage.of(&"acme".into());
+        let volume = namesake.volume(&limits).unwrap();
+        assert!(!volume.refuses(100));
+        assert!(seen.is_none_or(|seen| seen.is_over()));
+        // A session that goes on counts for it.
+        if let Some(held) = held {
+            held.count(Status::Forwarded, 1);
+            assert!(volume.refuses(100));
+        }
+    }
 }

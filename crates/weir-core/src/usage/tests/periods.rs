@@ -9,8 +9,8 @@ use time::macros::datetime;
 use weir_metrics::Status;
 
 use super::{LONG_AGO, duration, tenant};
-use crate::Reason;
 use crate::usage::TenantUsage;
+use crate::{Reason, Tenant};
 
 fn counters(now: OffsetDateTime) -> (Arc<TenantUsage>, Instant) {
     let at = Instant::now();
@@ -96,7 +96,7 @@ fn a_rule_that_changes_keeps_what_was_used_in_its_period() {
         (limit("2026-11-10T00:00:00Z", Some(1)), 0),
     ];
     for (after, remains) in rows {
-        let (usage, _) = counters(begun);
+        let (usage, at) = counters(begun);
         assert!(usage.volume_at(&before, begun, at).is_some());
         usage.count(Status::Forwarded, 600);
         assert!(usage.volume_at(&after, now, at).is_some());
@@ -104,7 +104,7 @@ fn a_rule_that_changes_keeps_what_was_used_in_its_period() {
         let kept = kept.map_or(0, |kept| kept.consumed);
         assert_eq!(kept, remains, "{after:?}");
         // Without a limit for a while, nothing is lost.
-        assert!(usage.volume_at(&tenant(json!({})), now).is_none());
+        assert!(usage.volume_at(&tenant(json!({})), now, at).is_none());
         usage.count(Status::Forwarded, 7);
         let _ = usage.volume_at(&after, now, at);
         let kept = usage.sums(now, Instant::now()).data_volume.unwrap();
@@ -120,7 +120,7 @@ fn a_limit_that_begins_later_allows_nothing_and_then_everything() {
     );
     let volume = json!({"effective-since": "2026-11-25T00:00:00Z", "max-bytes": 3_000});
     let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
-    let (usage, _) = counters(now);
+    let (usage, at) = counters(now);
     let nothing = usage.volume_at(&limits, now, at).unwrap();
     assert!(nothing.refuses(1));
     assert!(!nothing.refuses(0));
@@ -132,20 +132,119 @@ fn a_limit_that_begins_later_allows_nothing_and_then_everything() {
     assert!(then.refuses(601));
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn monthly(max_bytes: u64) -> Tenant {
+    let volume = json!({"effective-since": LONG_AGO, "max-bytes": max_bytes});
+    tenant(json!({"resource-limits": {"data-volume": volume}}))
+}
+
 #[test]
 fn a_clock_that_was_ahead_does_not_stop_the_periods() {
     let (ahead, now) = (
         datetime!(2030-01-01 00:00 UTC),
         datetime!(2026-11-21 10:00 UTC),
     );
-    let volume = json!({"effective-since": LONG_AGO, "max-bytes": 100});
-    let limits = tenant(json!({"resource-limits": {"data-volume": volume}}));
-    let (usage, _) = counters(ahead);
-    let _ = usage.volume_at(&limits, ahead, at);
+    let limits = monthly(100);
+    let (usage, at) = counters(ahead);
+    let seen = usage.volume_at(&limits, ahead, at).unwrap();
     usage.count(Status::Forwarded, 100);
     assert!(usage.volume_at(&limits, now, at).unwrap().refuses(1));
-    let december = datetime!(2026-12-01 00:00 UTC);
-    assert!(!usage.volume_at(&limits, december, at).unwrap().refuses(100));
+    let november = usage.volume_at(&limits, now + DAY, at + DAY).unwrap();
+    assert!(november.refuses(1));
+    // Whoever looks at it meanwhile sees that it has become clear.
+    assert!(seen.is_over_at(now + DAY));
+    assert!(!november.is_over_at(now + DAY));
+    let (december, at) = (datetime!(2026-12-01 00:00 UTC), at + 10 * DAY);
+    assert!(november.is_over_at(december));
+    let december = usage.volume_at(&limits, december, at).unwrap();
+    assert!(!december.refuses(100));
+}
+
+#[test]
+fn a_clock_that_is_behind_for_a_while_takes_nothing_back() {
+    let november = datetime!(2026-11-21 10:00 UTC);
+    // What the clock shows meanwhile, and for how long.
+    let rows = [
+        (datetime!(2026-11-21 09:59 UTC), DAY),
+        (datetime!(2026-11-01 00:00 UTC), DAY),
+        (datetime!(2026-10-21 10:00 UTC), DAY / 2),
+        (datetime!(2025-11-21 10:00 UTC), DAY / 2),
+        (OffsetDateTime::UNIX_EPOCH, DAY / 2),
+    ];
+    let limits = monthly(100);
+    for (behind, passed) in rows {
+        let (usage, at) = counters(datetime!(2026-10-21 10:00 UTC));
+        let _ = usage.volume_at(&limits, november, at);
+        usage.count(Status::Forwarded, 60);
+        let written = usage.sums(november, at);
+
+        // The same process, and one that has just started.
+        let next = Arc::new(TenantUsage::restore(written.clone(), behind, at));
+        for usage in [usage, next] {
+            let seen = usage.volume_at(&limits, behind, at).unwrap();
+            assert!(!seen.refuses(40), "{behind}");
+            assert!(seen.refuses(41), "{behind}");
+            assert_eq!(usage.sums(behind, at), written, "{behind}");
+            let (behind, at) = (behind + passed, at + passed);
+            assert_eq!(usage.sums(behind, at), written, "{behind}");
+            let again = usage.volume_at(&limits, november, at).unwrap();
+            assert!(!again.refuses(40), "{behind}");
+            assert!(again.refuses(41), "{behind}");
+            assert_eq!(usage.sums(november, at), written, "{behind}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_put_right_is_not_doubted_any_more() {
+    let (november, october) = (
+        datetime!(2026-11-21 10:00 UTC),
+        datetime!(2026-10-21 10:00 UTC),
+    );
+    let limits = monthly(100);
+    let (usage, at) = counters(november);
+    usage.count(Status::Forwarded, 60);
+    for number in 0..5 {
+        let at = at + number * DAY;
+        let _ = usage.volume_at(&limits, october, at);
+        let _ = usage.volume_at(&limits, november, at + DAY / 2);
+    }
+    assert!(usage.volume_at(&limits, november, at).unwrap().refuses(41));
+}
+
+#[test]
+fn without_its_limit_a_tenant_is_counted_by_the_month() {
+    let since = datetime!(2026-11-03 00:00 UTC);
+    let rule = json!({"mode": "days", "no-of-days": 2});
+    let both = json!({"resource-limits": {
+        "data-volume": {
+            "effective-since": "2026-11-03T00:00:00Z", "max-bytes": 100, "period": rule
+        },
+        "connection-duration": {
+            "effective-since": "2026-11-03T00:00:00Z", "max-minutes": 100, "period": rule
+        },
+    }});
+    let (limited, free) = (tenant(both), tenant(json!({})));
+    let (usage, at) = counters(since);
+    let _ = usage.volume_at(&limited, since, at);
+    let open = usage.enter_at(&limited, since, at).unwrap();
+    usage.count(Status::Forwarded, 60);
+    let (hour, later) = (Duration::from_secs(60 * 60), since + 5 * DAY);
+    assert!(usage.volume_at(&free, since, at + hour).is_none());
+    drop(usage.enter_at(&free, since, at + hour).unwrap());
+    let kept = usage.sums(later, at + 2 * hour);
+    assert_eq!(kept.data_volume.unwrap().consumed, 60);
+    assert_eq!(kept.connection_duration.unwrap().consumed, 2 * 3600);
+    assert!(
+        usage
+            .volume_at(&monthly(100), later, at)
+            .unwrap()
+            .refuses(41)
+    );
+    let december = usage.sums(datetime!(2026-12-01 00:00 UTC), at + 2 * hour);
+    assert!(december.is_empty());
+    drop(open);
 }
 
 #[test]
