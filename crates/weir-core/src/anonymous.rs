@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_metrics::{AttemptOutcome, Gauge};
 
 use crate::{
-    Channel, DeviceId, LookupError, Pipeline, Principal, Protocol, Reason, Rule, Session, Target, TenantId,
+    Channel, DeviceId, LookupError, Pipeline, Principal, Protocol, Reason, Rule, Session, Target,
+    TenantId,
 };
 
 /// Devices that a connection remembers. When there are more, it starts anew.

@@ -103,13 +103,9 @@ impl ChangeListener for Connections {
 }
 
 impl Place {
-    /// Waits until the connection is to be closed.
-    pub(crate) async fn closed(&self) {
-        self.closed.cancelled().await;
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_cancelled()
+    /// Cancelled when the connection is to be closed.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
     }
 }
 
@@ -183,7 +179,9 @@ mod tests {
             let places = [("acme", "d1"), ("acme", "d2"), ("other", "d1")]
                 .map(|(tenant, device)| connections.enter(&tenant.into(), &device.into()));
             connections.changed(&change("acme", subject.clone()));
-            let left = places.each_ref().map(|place| !place.is_closed());
+            let left = places
+                .each_ref()
+                .map(|place| !place.closed().is_cancelled());
             assert_eq!(left, expected, "{subject:?}");
         }
     }
@@ -195,7 +193,7 @@ mod tests {
         let first = connections.enter(&tenant, &device);
         let second = connections.enter(&tenant, &device);
         drop(first);
-        assert!(!second.is_closed());
+        assert!(!second.closed().is_cancelled());
         assert_eq!(connections.lock()[&tenant][&device].len(), 1);
         drop(second);
         assert!(connections.lock().is_empty());

@@ -71,7 +71,7 @@ pub use log_limit::{LogLimit, shorten};
 pub use northbound::{
     Completion, Defaults, Delivery, Disposition, Downstream, Northbound, Outlet, Settled,
 };
-pub use password::{HashFunction, PasswordSecret, PasswordVerifier, Validity};
+pub use password::{HashFunction, PasswordFigures, PasswordSecret, PasswordVerifier, Validity};
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use protocol::{Channel, ContentRule, Protocol};
 pub use reason::{CredentialFault, Reason, RejectCondition, Rule};

@@ -11,6 +11,12 @@ use sha2::{Sha256, Sha512};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, Semaphore};
 
+mod load;
+
+use load::Load;
+
+pub use load::PasswordFigures;
+
 /// How a password's hash was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashFunction {
@@ -132,9 +138,10 @@ fn same(left: &str, right: &str) -> bool {
             == 0
 }
 
-/// Seconds for which a password that was found good need not be checked again. The memory is bound
-/// to the hash, so a changed secret is not remembered.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// How long after its last use a password that was found good need not be checked again. The memory is
+/// bound to the hash, so a changed secret is not remembered. A device that logs in every few minutes does
+/// not stand in line with guessers.
+const REMEMBERED: Duration = Duration::from_secs(600);
 const REMEMBERED_SECRETS: u64 = 100_000;
 
 /// Checks passwords against hashes.
@@ -150,6 +157,7 @@ pub struct PasswordVerifier {
     /// One line for each hash that is checked expensively.
     lines: moka::sync::Cache<[u8; 32], Arc<Mutex<()>>>,
     slots: Arc<Semaphore>,
+    load: Arc<Load>,
 }
 
 impl PasswordVerifier {
@@ -159,14 +167,20 @@ impl PasswordVerifier {
             key: Arc::new(rand::rng().random()),
             remembered: moka::sync::Cache::builder()
                 .max_capacity(REMEMBERED_SECRETS)
-                .time_to_live(REMEMBERED)
+                .time_to_idle(REMEMBERED)
                 .build(),
             lines: moka::sync::Cache::builder()
                 .max_capacity(REMEMBERED_SECRETS)
                 .time_to_idle(REMEMBERED)
                 .build(),
             slots: Arc::new(Semaphore::new(parallel.max(1))),
+            load: Arc::default(),
         }
+    }
+
+    /// How much there is to check now.
+    pub fn figures(&self) -> PasswordFigures {
+        self.load.figures()
     }
 
     /// Whether `password` is that of any secret that counts at `now`.
@@ -177,7 +191,7 @@ impl PasswordVerifier {
         now: OffsetDateTime,
     ) -> bool {
         let usable = || secrets.iter().filter(|secret| secret.validity.holds(now));
-        if usable().any(|secret| self.remembered.contains_key(&self.tag(secret, password))) {
+        if usable().any(|secret| self.remembers(&self.tag(secret, password))) {
             return true;
         }
         for secret in usable() {
@@ -186,6 +200,11 @@ impl PasswordVerifier {
             }
         }
         false
+    }
+
+    /// Whether a pair was found good; that it is asked for counts as use.
+    fn remembers(&self, tag: &[u8; 32]) -> bool {
+        self.remembered.get(tag).is_some()
     }
 
     async fn matches(&self, secret: &PasswordSecret, password: &[u8]) -> bool {
@@ -199,15 +218,18 @@ impl PasswordVerifier {
         }
         // Whoever guesses one device's password waits in that device's line, and a storm of one
         // device's reconnects is checked once; the others take turns with it.
+        let waiting = self.load.waits();
         let line = self.lines.get_with(self.tag(secret, b""), Arc::default);
         let turn = line.lock_owned().await;
-        if self.remembered.contains_key(&tag) {
+        if self.remembers(&tag) {
             return true;
         }
         // The semaphore is never closed, so an error cannot occur; refusing is the safe answer.
         let Ok(slot) = self.slots.clone().acquire_owned().await else {
             return false;
         };
+        drop(waiting);
+        let running = self.load.runs();
         let (secret, password) = (secret.clone(), password.to_vec());
         let remembered = self.remembered.clone();
         // Turn and slot go with the check: it goes on when whoever asked has gone.
@@ -216,7 +238,7 @@ impl PasswordVerifier {
             if is_good {
                 remembered.insert(tag, ());
             }
-            drop((turn, slot));
+            drop((turn, slot, running));
             is_good
         };
         tokio::task::spawn_blocking(check).await.unwrap_or(false)
@@ -344,6 +366,33 @@ mod tests {
         for guess in guesses {
             assert!(!guess.await.unwrap());
         }
+    }
+
+    #[tokio::test]
+    async fn checks_are_counted_and_so_are_those_who_wait_for_theirs() {
+        let verifier = PasswordVerifier::new(1);
+        let now = OffsetDateTime::now_utc();
+        let slot = verifier.slots.clone().acquire_owned().await.unwrap();
+        let checks = ["one", "two"].map(|password| {
+            let hash = bcrypt::hash(password, 4).unwrap();
+            let (verifier, secret) = (verifier.clone(), secret(HashFunction::Bcrypt, &hash, b""));
+            tokio::spawn(async move { verifier.verify(&[secret], b"wrong", now).await })
+        });
+        tokio::task::yield_now().await;
+        let figures = |checks, waiting| PasswordFigures {
+            checks,
+            running: 0,
+            waiting,
+        };
+        assert_eq!(verifier.figures(), figures(0, 2));
+        drop(slot);
+        for check in checks {
+            assert!(!check.await.unwrap());
+        }
+        assert_eq!(verifier.figures(), figures(2, 0));
+        // A digest is cheap.
+        let _is_good = verifier.verify(&secrets()[..1], b"sha-256", now).await;
+        assert_eq!(verifier.figures(), figures(2, 0));
     }
 
     #[tokio::test]

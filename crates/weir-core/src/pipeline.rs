@@ -9,9 +9,9 @@ use crate::authentication::authenticate;
 use crate::command::{CommandRouter, Commands, LocalRouter};
 use crate::connections::Connections;
 use crate::{
-    Anonymous, AuthenticationError, ChangeListener, Channel, ClientContext, ConnectionEvents, LogLimit,
-    Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason, Registry,
-    Session, Target, TenantId, Usage, anonymous, shorten,
+    Anonymous, AuthenticationError, ChangeListener, Channel, ClientContext, ConnectionEvents,
+    LogLimit, Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason,
+    Registry, RegistryChange, Session, Target, TenantId, Usage, anonymous, shorten,
 };
 
 /// What those can cause who have not logged in is told a few times a second.
@@ -88,9 +88,15 @@ impl Pipeline {
     }
 
     /// Who is to be told of changes in the registry, so that connections are closed whose device or
-    /// tenant was deleted or disabled.
+    /// tenant was deleted or disabled, and what a deleted tenant has used is forgotten.
     pub fn change_listener(&self) -> Arc<dyn ChangeListener> {
-        self.0.connections.clone()
+        let Parts {
+            connections, usage, ..
+        } = &*self.0;
+        Arc::new(Listener {
+            connections: connections.clone(),
+            usage: usage.clone(),
+        })
     }
 
     /// Checks the credentials a device presented.
@@ -107,8 +113,8 @@ impl Pipeline {
     }
 
     /// Opens the session of a device that connected: asserts its registration, counts the attempt
-    /// and, until the session is dropped, the connection. `remote_id` is what the client calls itself,
-    /// in its protocol.
+    /// and, until the session [ends](Session::end), the connection. `remote_id` is what the client calls
+    /// itself, in its protocol.
     ///
     /// # Errors
     /// The reason why the device may not connect.
@@ -228,13 +234,83 @@ impl Pipeline {
         &self.0.usage
     }
 
-    pub(crate) fn metrics(&self) -> &Metrics {
+    /// Where everything is counted.
+    pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+}
+
+/// Those whom changes in the registry concern. The registry keeps it, so it must not keep the registry.
+struct Listener {
+    connections: Arc<Connections>,
+    usage: Usage,
+}
+
+impl ChangeListener for Listener {
+    fn changed(&self, change: &RegistryChange) {
+        self.connections.changed(change);
+        self.usage.changed(change);
     }
 }
 
 impl std::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::fixture;
+    use crate::{CredentialFault, Presented};
+
+    #[tokio::test]
+    async fn attempts_to_connect_are_counted_by_what_they_are_encrypted_with() {
+        let fixture = fixture();
+        let pipeline = &fixture.pipeline;
+        let count = |tenant: &str, outcome: &str, suite: &str| {
+            let labels =
+                format!("tenant=\"{tenant}\",outcome=\"{outcome}\",cipher_suite=\"{suite}\"");
+            fixture.counted("hono_connections_attempts_total", &labels)
+        };
+        let rows = [
+            (None, "UNKNOWN"),
+            (Some("TLS13_AES_256_GCM_SHA384"), "TLS_AES_256_GCM_SHA384"),
+            (
+                Some("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+                "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            ),
+        ];
+        for (cipher_suite, label) in rows {
+            let channel = Channel {
+                protocol: Protocol::Mqtt,
+                cipher_suite,
+            };
+            let presented = Presented::Password {
+                username: "sensor@acme",
+                password: b"secret",
+            };
+            let known = pipeline.authenticate(Protocol::Mqtt, presented, ClientContext::default());
+            let connected = pipeline.connect(channel, known.await.unwrap(), "meter-1");
+            let _session = connected.await.unwrap();
+            let _anonymous = pipeline.connect_anonymous(channel);
+            let error = AuthenticationError {
+                tenant: Some("acme".into()),
+                reason: Reason::Unauthorized(CredentialFault::Wrong),
+            };
+            pipeline.connection_refused(channel, &error);
+            for (tenant, outcome) in [
+                ("acme", "succeeded"),
+                ("UNKNOWN", "succeeded"),
+                ("acme", "unauthorized"),
+            ] {
+                assert_eq!(
+                    count(tenant, outcome, label),
+                    1,
+                    "{tenant} {outcome} {label}"
+                );
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
 use weir_metrics::TenantMeters;
 
 use crate::connection_events::{self, Cause};
@@ -34,14 +35,21 @@ pub struct Session {
     /// Of uploads.
     outlets: [Arc<dyn Outlet>; Endpoint::UPLOADS.len()],
     origins: Mutex<Origins>,
-    /// If this session is an open connection.
+    /// If this session is a connection.
     connection: Option<Connection>,
 }
 
-/// What an open connection holds for as long as it is open.
 struct Connection {
+    /// Cancelled when it is to be closed.
+    closed: CancellationToken,
+    /// Taken when it ends.
+    open: Mutex<Option<Open>>,
+}
+
+/// What a connection holds for as long as it is open.
+struct Open {
     place: Place,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// What is known of the devices that this session sends for.
@@ -106,7 +114,10 @@ impl Session {
         let seat = session.usage.enter(origin.tenant())?;
         connection_events::tell(&session, Cause::Connected, remote_id).await?;
         session.meters.connected().opened(Instant::now());
-        session.connection = Some(Connection { place, _seat: seat });
+        session.connection = Some(Connection {
+            closed: place.closed().clone(),
+            open: Mutex::new(Some(Open { place, seat })),
+        });
         Ok(Arc::new(session))
     }
 
@@ -136,17 +147,38 @@ impl Session {
     }
 
     /// Waits until the connection is to be closed, because its device or tenant was deleted or
-    /// disabled (device contract §1.17). An exchange is never.
+    /// disabled (device contract §1.17). An exchange is never, nor is one that has [ended](Session::end).
     pub async fn closed(&self) {
         match &self.connection {
-            Some(connection) => connection.place.closed().await,
+            Some(connection) => connection.closed.cancelled().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Tells that the connection is over, if anybody is to be told. `remote_id` is what the client called
-    /// itself. Not to be called if the device's registration has ended (device contract §1.17).
+    /// Ends the connection: it is one of the tenant's no more, although messages may still wait for their
+    /// outcomes. Calling it again does nothing; dropping the session does it too.
+    pub fn end(&self) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let mut open = connection
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(Open { place, seat }) = open.take() else {
+            return;
+        };
+        drop(open);
+        // Who sees that one connection less is open may open one.
+        drop((place, seat));
+        self.meters.connected().closed(Instant::now());
+    }
+
+    /// Ends the connection, and tells that it is over if anybody is to be told. `remote_id` is what the
+    /// client called itself. Not to be called if the device's registration has ended (device contract
+    /// §1.17).
     pub async fn disconnected(&self, remote_id: &str) {
+        self.end();
         // Whether somebody could be told makes no difference any more; it is logged.
         let _ = connection_events::tell(self, Cause::Disconnected, remote_id).await;
     }
@@ -154,7 +186,7 @@ impl Session {
     /// Whether the connection is to be closed; see [`Session::closed`].
     pub fn is_closed(&self) -> bool {
         let connection = self.connection.as_ref();
-        connection.is_some_and(|connection| connection.place.is_closed())
+        connection.is_some_and(|connection| connection.closed.is_cancelled())
     }
 
     /// Whether the credentials with which the device logged in have expired since. It may then do
@@ -319,21 +351,23 @@ impl Session {
         })
     }
 
+    /// The tenant as it is now, whether it may do anything or not.
+    pub(crate) async fn present_tenant(&self) -> Result<Cached<RegisteredTenant>, Reason> {
+        let Principal {
+            tenant, snapshot, ..
+        } = &self.principal;
+        if !snapshot.is_stale() {
+            return Ok(snapshot.clone());
+        }
+        let fresh = self.pipeline.registry().tenant(tenant).await;
+        fresh.map_err(|error| match error {
+            LookupError::NotFound => Reason::TenantUnknown,
+            LookupError::Unavailable(cause) => self.unavailable(&cause),
+        })
+    }
+
     pub(crate) async fn tenant(&self) -> Result<Cached<RegisteredTenant>, Reason> {
-        let snapshot = &self.principal.snapshot;
-        let tenant = if snapshot.is_stale() {
-            let fresh = self
-                .pipeline
-                .registry()
-                .tenant(&self.principal.tenant)
-                .await;
-            fresh.map_err(|error| match error {
-                LookupError::NotFound => Reason::TenantUnknown,
-                LookupError::Unavailable(cause) => self.unavailable(&cause),
-            })?
-        } else {
-            snapshot.clone()
-        };
+        let tenant = self.present_tenant().await?;
         if !tenant.settings.enabled {
             return Err(Reason::TenantDisabled);
         }
@@ -378,9 +412,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.connection.is_some() {
-            self.meters.connected().closed(Instant::now());
-        }
+        self.end();
     }
 }
 

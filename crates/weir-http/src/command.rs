@@ -9,7 +9,8 @@ use weir_core::{Reason, ResponseHead, Rule, shorten};
 
 use crate::address::Address;
 use crate::handover::AnswerBody;
-use crate::request::{Link, number};
+use crate::head::number;
+use crate::request::Link;
 
 const COMMAND: HeaderName = HeaderName::from_static("hono-command");
 const REQUEST_ID: HeaderName = HeaderName::from_static("hono-cmd-req-id");

@@ -34,7 +34,9 @@ pub struct HttpConfig {
     /// Largest payload of an upload, in bytes; one of exactly this size is accepted. Default: 2048.
     pub max_payload_size: usize,
     /// Seconds after which a connection is closed that sends no request, does not finish the head
-    /// or the body of one, or does not read its answers; at least 1 (0 counts as 1). Default: 75.
+    /// or the body of one, or does not read its answers; at least 1 (0 counts as 1). A client with HTTP/2
+    /// that is silent for a third of this, at most 25 seconds, is asked whether it is there, and has half
+    /// of this to say so, even while it waits for a command. Default: 75.
     #[schemars(range(min = 1))]
     pub idle_timeout: u64,
     /// Realm that devices without credentials are asked to authenticate for, printable ASCII

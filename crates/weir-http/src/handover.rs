@@ -7,17 +7,21 @@
 //! (through TLS, if there is any) has taken the last byte. Whether the device gets it is not known, as
 //! with any TCP connection. Wherever the answer is dropped before that, the command is released.
 //!
-//! With HTTP/2 a piece may have to wait until the device has room for it, and the device may reset the
-//! answer meanwhile: then hyper drops the piece with bytes left, and the command is released. A command
-//! without payload has no byte to watch. With HTTP/1.1 its head is in the buffer when hyper drops the
-//! body. With HTTP/2 it is only in a queue, from which a reset still takes it; so the body pretends
-//! to go on, with an [empty piece](Mark) that is in the queue behind the head. When that is gone and a
-//! flush has succeeded, hyper looks for a reset, and then asks for more: there is none, and the command is
-//! accepted. The frame that says so, nine bytes that mean nothing to the device any more (the head
-//! said that there is no content), is the one thing that may still get lost.
+//! With HTTP/2 that is not enough: what hyper has taken may wait in a queue until the device has room for
+//! it, for as long as it likes, while nobody can take it back any more. So a body with a command pretends to
+//! go on, behind a [mark](Mark) at the end of its only piece. When the last byte is in the connection's buffer
+//! and a flush has succeeded, hyper looks for a reset, and then asks for more: there is none, and the
+//! command is accepted. Until then the exchange runs, and whoever ends it (the device with a reset, or we
+//! because [nothing of it was taken](Progress) for too long) takes what is left out of the queue; the
+//! command is released. A command without payload is an empty piece, which is in the queue behind the
+//! head.
+//!
+//! The frame that says that the body has ended, nine bytes that mean little to the device any more (the head
+//! said how long it is), is the one thing that may still get lost.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -34,18 +38,18 @@ pub(crate) struct Unconfirmed(Arc<Mutex<Written>>);
 struct Written {
     /// The commands of answers that are there as a whole.
     commands: Vec<CommandDelivery>,
-    /// Who wants to know that a head is no longer there.
-    heads: Vec<oneshot::Sender<()>>,
+    /// Who wants to know that what is there as a whole has left.
+    marks: Vec<oneshot::Sender<()>>,
 }
 
 impl Unconfirmed {
     /// All that was written has been flushed.
     pub(crate) fn flushed(&self) {
-        let Written { commands, heads } = std::mem::take(&mut *self.lock());
+        let Written { commands, marks } = std::mem::take(&mut *self.lock());
         commands.into_iter().for_each(CommandDelivery::accept);
-        for head in heads {
+        for mark in marks {
             // The answer may have been given up.
-            let _ = head.send(());
+            let _ = mark.send(());
         }
     }
 
@@ -63,12 +67,28 @@ pub(crate) enum Framing {
     Streams,
 }
 
+/// How often a client has taken some of an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress(Arc<AtomicUsize>);
+
+impl Progress {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The body of an answer, and the command that it carries, if any.
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
     payload: Bytes,
     command: Option<Load>,
     rest: Rest,
+    /// If somebody watches.
+    progress: Option<Progress>,
 }
 
 /// A command that goes out, and those of its connection.
@@ -79,8 +99,8 @@ struct Load(CommandDelivery, Unconfirmed);
 #[derive(Debug)]
 enum Rest {
     Payload,
-    /// A mark behind the head.
-    Mark,
+    /// The payload, which may be empty, with a mark at its end.
+    Marked,
     /// The end, when the mark has been passed.
     Passed(oneshot::Receiver<()>),
     Nothing,
@@ -98,6 +118,7 @@ impl AnswerBody {
             payload,
             command: None,
             rest,
+            progress: None,
         }
     }
 
@@ -108,11 +129,16 @@ impl AnswerBody {
         unconfirmed: &Unconfirmed,
     ) -> Self {
         let mut body = Self::new(delivery.command().payload.clone());
-        if framing == Framing::Streams && body.payload.is_empty() {
-            body.rest = Rest::Mark;
+        if framing == Framing::Streams {
+            body.rest = Rest::Marked;
         }
         body.command = Some(Load(delivery, unconfirmed.clone()));
         body
+    }
+
+    /// Tells from now on when the client takes some of it.
+    pub(crate) fn watch(&mut self) -> Progress {
+        self.progress.get_or_insert_default().clone()
     }
 }
 
@@ -125,27 +151,19 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Infallible>>> {
         let this = &mut *self;
-        let piece = match &mut this.rest {
+        let (command, mark) = match &mut this.rest {
             Rest::Payload => {
                 this.rest = Rest::Nothing;
-                Piece {
-                    bytes: std::mem::take(&mut this.payload),
-                    command: this.command.take(),
-                    _mark: None,
-                }
+                (this.command.take(), None)
             }
-            Rest::Mark => {
+            Rest::Marked => {
                 let (passed, passing) = oneshot::channel();
                 this.rest = Rest::Passed(passing);
                 let mark = this.command.as_ref().map(|Load(_, unconfirmed)| Mark {
-                    passed: Some(passed),
+                    passed,
                     unconfirmed: unconfirmed.clone(),
                 });
-                Piece {
-                    bytes: Bytes::new(),
-                    command: None,
-                    _mark: mark,
-                }
+                (None, mark)
             }
             Rest::Passed(passing) => {
                 let passed = ready!(Pin::new(passing).poll(cx));
@@ -156,6 +174,12 @@ impl Body for AnswerBody {
                 return Poll::Ready(None);
             }
             Rest::Nothing => return Poll::Ready(None),
+        };
+        let piece = Piece {
+            bytes: std::mem::take(&mut this.payload),
+            command,
+            mark,
+            progress: this.progress.clone(),
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -180,13 +204,25 @@ impl Drop for AnswerBody {
     }
 }
 
-/// Bytes of a body, and the command that is told with the last of them.
+/// Bytes of a body, and what is told with the last of them.
 #[derive(Debug)]
 pub(crate) struct Piece {
     bytes: Bytes,
     command: Option<Load>,
-    /// Held to be dropped with it.
-    _mark: Option<Mark>,
+    mark: Option<Mark>,
+    progress: Option<Progress>,
+}
+
+impl Piece {
+    /// Nothing is left of it.
+    fn end(&mut self) {
+        if let Some(Load(delivery, unconfirmed)) = self.command.take() {
+            unconfirmed.lock().commands.push(delivery);
+        }
+        if let Some(mark) = self.mark.take() {
+            mark.reached();
+        }
+    }
 }
 
 impl Buf for Piece {
@@ -200,25 +236,34 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        if self.bytes.is_empty()
-            && let Some(Load(delivery, unconfirmed)) = self.command.take()
-        {
-            unconfirmed.lock().commands.push(delivery);
+        if let Some(progress) = &self.progress {
+            progress.advance();
+        }
+        if self.bytes.is_empty() {
+            self.end();
         }
     }
 }
 
-/// Where a head ends in a queue.
+impl Drop for Piece {
+    /// One without bytes is only dropped. It is in the connection's buffer then, or the queue was given up:
+    /// which of both, hyper knows.
+    fn drop(&mut self) {
+        if self.bytes.is_empty() {
+            self.end();
+        }
+    }
+}
+
+/// The end of what a queue holds of a command.
 #[derive(Debug)]
 struct Mark {
-    passed: Option<oneshot::Sender<()>>,
+    passed: oneshot::Sender<()>,
     unconfirmed: Unconfirmed,
 }
 
-impl Drop for Mark {
-    /// It is in the connection's buffer, or the queue was given up. Which of both, hyper knows.
-    fn drop(&mut self) {
-        let passed = self.passed.take();
-        self.unconfirmed.lock().heads.extend(passed);
+impl Mark {
+    fn reached(self) {
+        self.unconfirmed.lock().marks.push(self.passed);
     }
 }

@@ -6,8 +6,8 @@
 //!   speaks HTTP/2, and `peer` is the socket that both see.
 //! * `request` takes one exchange through its checks, in the contract's order, to a
 //!   [`Received`](weir_core::Received) and on to its [`Outcome`](weir_core::Outcome). It leans on
-//!   `address` (path → endpoint and target), `credentials` (`Authorization` → credentials), `body`
-//!   (bounded reading) and `cors`.
+//!   `address` (path → endpoint and target), `credentials` (`Authorization` → credentials), `head` (what
+//!   other headers say), `body` (bounded reading) and `cors`.
 //! * `command` writes a command into an answer, and reads what a device responds to one; `handover`
 //!   knows when a command counts as accepted.
 //! * `outcome` is the table from outcome to status, headers and body; [`answer_to`] shows it to the
@@ -30,6 +30,7 @@ mod config;
 mod cors;
 mod credentials;
 mod handover;
+mod head;
 mod http2;
 mod listener;
 #[cfg(test)]

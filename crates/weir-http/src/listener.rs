@@ -13,11 +13,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 use weir_listener::Connection;
 
-use crate::handover::{AnswerBody, Framing, Unconfirmed};
+use crate::handover::{AnswerBody, Framing};
 use crate::http2;
 use crate::peer::PeerStream;
 use crate::request::{Front, Link};
-use crate::websocket::Upgrade;
 
 /// What clients with TLS may choose from (RFC 7301 §6).
 pub(crate) const PROTOCOLS: &[&[u8]] = &[HTTP2, b"http/1.1"];
@@ -41,21 +40,14 @@ pub(crate) async fn serve(connection: Connection, front: Arc<Front>) {
         Some(HTTP2) => Framing::Streams,
         _ => Framing::Sequence,
     };
-    let unconfirmed = Unconfirmed::default();
-    let link = Arc::new(Link {
-        tls,
-        framing,
-        stop: stop.clone(),
-        unconfirmed: unconfirmed.clone(),
-        upgrade: Upgrade::default(),
-    });
+    let link = Arc::new(Link::new(tls, framing, stop.clone()));
     let is_served = permit.is_some();
     let patience = if is_served {
         front.patience
     } else {
         front.patience.min(REFUSAL_TIME)
     };
-    let stream = PeerStream::new(stream, patience, unconfirmed);
+    let stream = PeerStream::new(stream, patience, link.unconfirmed.clone());
     let (asked, known) = (front.clone(), link.clone());
     let answer = move |request| {
         let (front, link) = (asked.clone(), known.clone());

@@ -25,7 +25,7 @@ use crate::address::Address;
 use crate::body::Payload;
 use crate::command::response_head;
 use crate::credentials::Authorization;
-use crate::request::number;
+use crate::head::number;
 
 const CASES: u64 = 5000;
 /// Bytes of a head, and of a body; the first is the least that hyper allows.

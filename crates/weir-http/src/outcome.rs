@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use weir_core::{CredentialFault, Outcome, Reason, RejectCondition, Rule};
+use weir_core::{CredentialFault, Endpoint, Outcome, Reason, RejectCondition, Rule};
 
 use crate::handover::AnswerBody;
 
@@ -26,6 +26,16 @@ pub(crate) enum Phase {
     Response,
     /// An upload; whatever is not the device's fault may be tried again soon.
     Upload,
+}
+
+impl Phase {
+    /// That of a message, of whose sender nothing is in doubt.
+    pub(crate) fn of(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::CommandResponse => Self::Response,
+            Endpoint::Event | Endpoint::Telemetry => Self::Upload,
+        }
+    }
 }
 
 /// What an HTTP device is answered when an upload of its own is refused for a reason.

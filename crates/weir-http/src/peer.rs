@@ -19,9 +19,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct PeerStream {
     stream: Stream,
-    patience: Duration,
-    /// Runs while a write or a flush waits for the peer.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
     /// Set when our side is being closed.
     linger: Option<Linger>,
     /// The commands that count as accepted with the next flush.
@@ -40,8 +38,7 @@ impl PeerStream {
     pub(crate) fn new(stream: Stream, patience: Duration, unconfirmed: Unconfirmed) -> Self {
         Self {
             stream,
-            patience,
-            stalled: None,
+            stall: Stall::new(patience),
             linger: None,
             unconfirmed,
         }
@@ -51,21 +48,54 @@ impl PeerStream {
     pub(crate) fn into_inner(self) -> Stream {
         self.stream
     }
+}
+
+/// What a peer is waited for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Write,
+    Flush,
+}
+
+/// The clock of a peer that does not read.
+///
+/// TLS takes what the socket has no room for, so a write that succeeds says nothing of the peer, unless
+/// there was no room before.
+#[derive(Debug)]
+struct Stall {
+    patience: Duration,
+    /// Runs while the peer is waited for.
+    clock: Option<Pin<Box<Sleep>>>,
+    /// Whether there was no room for the last write.
+    is_full: bool,
+}
+
+impl Stall {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            clock: None,
+            is_full: false,
+        }
+    }
 
     fn bound<T>(
         &mut self,
+        step: Step,
         polled: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.stalled = None;
+            if step == Step::Flush || self.is_full {
+                self.clock = None;
+                self.is_full = false;
+            }
             return polled;
         }
+        self.is_full |= step == Step::Write;
         let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
-        ready!(stalled.as_mut().poll(cx));
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(clock.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -87,7 +117,7 @@ impl AsyncWrite for PeerStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.bound(polled, cx)
+        self.stall.bound(Step::Write, polled, cx)
     }
 
     fn poll_write_vectored(
@@ -96,7 +126,7 @@ impl AsyncWrite for PeerStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.bound(polled, cx)
+        self.stall.bound(Step::Write, polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -106,7 +136,7 @@ impl AsyncWrite for PeerStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS holds back what the socket has no room for.
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        let flushed = self.bound(polled, cx);
+        let flushed = self.stall.bound(Step::Flush, polled, cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.unconfirmed.flushed();
         }
@@ -141,5 +171,50 @@ impl AsyncWrite for PeerStream {
             linger.bytes = linger.bytes.saturating_sub(length);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(8);
+
+    fn poll(stall: &mut Stall, step: Step, is_ready: bool) -> Poll<Result<(), io::ErrorKind>> {
+        let polled = match is_ready {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        };
+        let bound = stall.bound(step, polled, &mut Context::from_waker(Waker::noop()));
+        bound.map_err(|error| error.kind())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tls_takes_does_not_mean_that_the_peer_reads() {
+        let mut stall = Stall::new(PATIENCE);
+        let stalls = Poll::Ready(Err(io::ErrorKind::TimedOut));
+        assert_eq!(poll(&mut stall, Step::Write, true), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut stall, Step::Flush, false), Poll::Pending);
+        advance(PATIENCE * 3 / 4).await;
+        assert_eq!(poll(&mut stall, Step::Write, true), Poll::Ready(Ok(())));
+        assert_eq!(poll(&mut stall, Step::Flush, false), Poll::Pending);
+        advance(PATIENCE / 2).await;
+        assert_eq!(poll(&mut stall, Step::Flush, false), stalls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_slowly_is_waited_for() {
+        for step in [Step::Flush, Step::Write] {
+            let mut stall = Stall::new(PATIENCE);
+            for _ in 0..9 {
+                assert_eq!(poll(&mut stall, step, false), Poll::Pending);
+                advance(PATIENCE * 3 / 4).await;
+                assert_eq!(poll(&mut stall, step, true), Poll::Ready(Ok(())));
+            }
+        }
     }
 }

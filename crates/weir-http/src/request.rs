@@ -1,21 +1,20 @@
 //! One exchange: from a request, through the checks in the contract's order, to its answer.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use bytestring::ByteString;
-use http::header::{CONTENT_TYPE, EXPECT, HeaderName, TRANSFER_ENCODING};
+use http::header::{EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
 use weir_core::uplink::Waited;
 use weir_core::{
-    ClientContext, Endpoint, Pipeline, Presented, Protocol, Qos, Reason, Received, Rule, Session,
-    Target, TenantId, TraceContext,
+    ClientContext, Endpoint, LogLimit, Pipeline, Presented, Protocol, Reason, Received, Rule,
+    Session, Target, TenantId,
 };
 use weir_listener::TlsPeer;
 
@@ -24,16 +23,22 @@ use crate::body::{Payload, PayloadError};
 use crate::config::HttpConfig;
 use crate::credentials::Authorization;
 use crate::handover::{AnswerBody, Framing, Unconfirmed};
+use crate::head::{
+    check_coding, check_expectation, content_type, number, origin_address, qos, trace,
+};
 use crate::outcome::{Answer, Phase};
 use crate::websocket::{Upgrade, WebSockets};
 use crate::{command, cors};
 
-const QOS_LEVEL: HeaderName = HeaderName::from_static("qos-level");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const TTD: &str = "hono-ttd";
 const TTL: &str = "hono-ttl";
+/// Requests of one connection whose sender is being found out, or whose bodies are being read, at the same
+/// time. The others wait: each of these has its own deadlines.
+const TURNS: usize = 8;
+
+/// What those can cause who have not logged in is told a few times a second.
+static REFUSED: LogLimit = LogLimit::new();
 
 /// What all exchanges share.
 #[derive(Debug)]
@@ -63,6 +68,21 @@ pub(crate) struct Link {
     pub(crate) stop: CancellationToken,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) upgrade: Upgrade,
+    /// Held by a request until it is known who sends it and what.
+    turns: Semaphore,
+}
+
+impl Link {
+    pub(crate) fn new(tls: Option<TlsPeer>, framing: Framing, stop: CancellationToken) -> Self {
+        Self {
+            tls,
+            framing,
+            stop,
+            unconfirmed: Unconfirmed::default(),
+            upgrade: Upgrade::default(),
+            turns: Semaphore::new(TURNS),
+        }
+    }
 }
 
 /// What became of a request that was taken through its checks.
@@ -116,7 +136,8 @@ impl Front {
             self.take(&head, &address, &mut payload, (arrived, link))
                 .await
         } else {
-            Err(log(Answer::method_not_allowed(address.methods())))
+            let answer = Answer::method_not_allowed(address.methods());
+            Err(log(answer, "method not allowed"))
         };
         let (answer, command) = answer.unwrap_or_else(|refused| (refused, None));
         let mut response = self.write(answer, &head, &mut payload).await;
@@ -137,7 +158,7 @@ impl Front {
         answer.into_response(&self.challenges)
     }
 
-    /// Takes a message through its checks; the first that fails is the answer (contract §1.4, §2.6).
+    /// Takes a message through its checks and on; the first that fails is the answer.
     async fn take(
         &self,
         head: &Parts,
@@ -145,24 +166,60 @@ impl Front {
         payload: &mut Payload,
         (arrived, link): (Instant, &Link),
     ) -> Result<Taken, Answer> {
-        let session = self.sender(head, address, link).await?;
-        check_expectation(&head.headers)?;
-        check_coding(&head.headers)?;
-        let payload = self.payload(&session, payload).await?;
-        let received = self.receive(head, address, payload, arrived);
-        let received = received.map_err(|reason| refuse(&session, reason))?;
+        let checked = self.check(head, address, payload, (arrived, link));
+        let (session, received) = checked.await?;
         let Waited { outcome, command } = pass_on(received, &session, &link.stop).await;
-        let phase = match address.endpoint {
-            Endpoint::CommandResponse => Phase::Response,
-            Endpoint::Event | Endpoint::Telemetry => Phase::Upload,
-        };
-        let answer = Answer::new(&outcome, phase);
+        let answer = Answer::new(&outcome, Phase::of(address.endpoint));
         // hyper may learn of the stop only after this.
         let answer = match link.stop.is_cancelled() {
             true => answer.closing(),
             false => answer,
         };
         Ok((answer, command))
+    }
+
+    /// Who sends and what, in the order of the contract (§1.4, §2.6). Where nobody has to say who it is, the
+    /// tenant is a matter of the message: it is asked for when all the rest is in order.
+    async fn check(
+        &self,
+        head: &Parts,
+        address: &Address,
+        payload: &mut Payload,
+        (arrived, link): (Instant, &Link),
+    ) -> Result<(Arc<Session>, Received), Answer> {
+        let _turn = link.turns.acquire().await;
+        let phase = Phase::of(address.endpoint);
+        let known = match self.is_authenticating {
+            true => Some(self.sender(head, address, link).await?),
+            false => None,
+        };
+        let refuse = |reason| self.refuse_message(known.as_deref(), reason, phase);
+        if known.is_none() {
+            check_complete(address).map_err(refuse)?;
+        }
+        check_expectation(&head.headers)?;
+        check_coding(&head.headers)?;
+        let payload = payload.read(self.max_payload_size, self.patience).await;
+        let payload = payload.map_err(|error| match error {
+            PayloadError::Broken => {
+                let text = "request body cannot be read";
+                refuse(Reason::BadRequest(Rule::Encoding, text.into()))
+            }
+            PayloadError::Late => log(Answer::request_timeout(), "request body is incomplete"),
+            PayloadError::TooLarge => refuse(Reason::PayloadTooLarge),
+        })?;
+        let received = self.receive(head, address, payload, arrived);
+        let received = received.map_err(refuse)?;
+        let session = match &known {
+            Some(session) => session.clone(),
+            None => {
+                let session = self.pipeline.anonymous(Protocol::Http, &address.target);
+                let session = tokio::time::timeout(self.patience, session).await;
+                let session = session.unwrap_or(Err(Reason::RegistryUnavailable));
+                session.map_err(refuse)?
+            }
+        };
+        Ok((session, received))
     }
 
     /// Reads what the head says of the message.
@@ -204,25 +261,14 @@ impl Front {
         address: &Address,
         link: &Link,
     ) -> Result<Arc<Session>, Answer> {
-        let Address { target, .. } = address;
-        if self.is_authenticating {
-            let session = self.authenticate(&head.headers, target, link.tls.as_ref());
-            let session = session.await?;
-            check_target(&session, head, address)?;
-            return Ok(session);
-        }
-        let named = match check_named(address) {
-            Ok(()) if target.tenant.is_none() => Err(missing("request URI must contain tenant ID")),
-            named => named,
+        let session = self.authenticate(&head.headers, &address.target, link.tls.as_ref());
+        let session = session.await?;
+        let refuse = |reason| {
+            let phase = Phase::of(address.endpoint);
+            self.refuse_message(Some(&session), reason, phase)
         };
-        let session = match named {
-            Ok(()) => self.pipeline.anonymous(Protocol::Http, target).await,
-            Err(reason) => Err(reason),
-        };
-        session.map_err(|reason| {
-            let outcome = self.pipeline.refuse(Protocol::Http, None, reason);
-            Answer::new(&outcome, Phase::Upload)
-        })
+        check_target(&session, head, address).map_err(refuse)?;
+        Ok(session)
     }
 
     /// A client certificate goes before what the header presents, and there is no way back (contract
@@ -257,22 +303,19 @@ impl Front {
         Ok(self.pipeline.exchange(Protocol::Http, principal))
     }
 
-    async fn payload(&self, session: &Session, payload: &mut Payload) -> Result<Bytes, Answer> {
-        let read = payload.read(self.max_payload_size, self.patience).await;
-        read.map_err(|error| match error {
-            PayloadError::Broken => {
-                let text = "request body cannot be read";
-                refuse(session, Reason::BadRequest(Rule::Encoding, text.into()))
-            }
-            PayloadError::Late => log(Answer::request_timeout()),
-            PayloadError::TooLarge => refuse(session, Reason::PayloadTooLarge),
-        })
-    }
-
     /// Ends a request whose sender is not known.
     fn refuse(&self, tenant: Option<&TenantId>, reason: Reason) -> Answer {
         let outcome = self.pipeline.refuse(Protocol::Http, tenant, reason);
         Answer::new(&outcome, Phase::Authentication)
+    }
+
+    /// Ends a request that did not become a message; its sender is known unless nobody asked.
+    fn refuse_message(&self, sender: Option<&Session>, reason: Reason, phase: Phase) -> Answer {
+        let outcome = match sender {
+            Some(session) => session.refuse(reason),
+            None => self.pipeline.refuse(Protocol::Http, None, reason),
+        };
+        Answer::new(&outcome, phase)
     }
 
     pub(crate) async fn write(
@@ -321,29 +364,35 @@ async fn pass_on(received: Received, session: &Arc<Session>, stop: &Cancellation
     admitted.publish_and_wait(stop.cancelled()).await
 }
 
-/// Ends an upload that did not become a message.
-fn refuse(session: &Session, reason: Reason) -> Answer {
-    Answer::new(&session.refuse(reason), Phase::Upload)
-}
-
 /// Logs a refusal that only HTTP knows.
-pub(crate) fn log(answer: Answer) -> Answer {
-    let protocol = Protocol::Http.type_name();
-    let status = answer.status.as_u16();
-    tracing::info!(protocol, status, "request refused");
+pub(crate) fn log(answer: Answer, text: &'static str) -> Answer {
+    if let Some(unlogged) = REFUSED.admit(Instant::now()) {
+        let protocol = Protocol::Http.type_name();
+        let status = answer.status.as_u16();
+        tracing::info!(protocol, status, text, unlogged, "request refused");
+    }
     answer
 }
 
 /// A `PUT` names a device, and no other tenant than the sender's own (contract §2.3).
-fn check_target(session: &Session, head: &Parts, address: &Address) -> Result<(), Answer> {
+fn check_target(session: &Session, head: &Parts, address: &Address) -> Result<(), Reason> {
     if head.method == Method::POST {
         return Ok(());
     }
-    check_named(address).map_err(|reason| refuse(session, reason))?;
+    check_named(address)?;
     let own = session.principal().tenant.as_str();
     match &address.target.tenant {
-        Some(tenant) if **tenant != *own => Err(refuse(session, Reason::ForeignTenant)),
+        Some(tenant) if **tenant != *own => Err(Reason::ForeignTenant),
         _ => Ok(()),
+    }
+}
+
+/// That the address names both device and tenant.
+fn check_complete(address: &Address) -> Result<(), Reason> {
+    check_named(address)?;
+    match address.target.tenant {
+        Some(_) => Ok(()),
+        None => Err(missing("request URI must contain tenant ID")),
     }
 }
 
@@ -365,101 +414,58 @@ fn missing(text: &'static str) -> Reason {
     Reason::BadRequest(Rule::Address, text.into())
 }
 
-/// hyper meets the one expectation there is (RFC 9110 §10.1.1) when the body is first read.
-fn check_expectation(headers: &HeaderMap) -> Result<(), Answer> {
-    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if headers.get_all(EXPECT).iter().all(known) {
-        Ok(())
-    } else {
-        Err(log(Answer::expectation_failed()))
-    }
-}
-
-/// hyper takes the framing off, and makes sure that it is the last coding. What else was done to the body
-/// would be passed on as if it were the message (RFC 9112 §6.1).
-fn check_coding(headers: &HeaderMap) -> Result<(), Answer> {
-    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if headers.get_all(TRANSFER_ENCODING).iter().all(known) {
-        Ok(())
-    } else {
-        Err(log(Answer::unknown_coding()))
-    }
-}
-
-/// Telemetry is sent at most once unless asked otherwise, an event always at least once, and with a
-/// response there is nothing to ask for.
-fn qos(headers: &HeaderMap, endpoint: Endpoint) -> Result<Qos, Reason> {
-    let level = headers.get(QOS_LEVEL).map(HeaderValue::as_bytes);
-    match (endpoint, level.unwrap_or_default()) {
-        (Endpoint::CommandResponse, _) => Ok(Qos::AtLeastOnce),
-        (Endpoint::Telemetry, b"" | b"0") => Ok(Qos::AtMostOnce),
-        (Endpoint::Telemetry, b"1") | (Endpoint::Event, b"" | b"1") => Ok(Qos::AtLeastOnce),
-        _ => {
-            let text = "unsupported QoS-Level header value";
-            Err(Reason::BadRequest(Rule::Qos, text.into()))
-        }
-    }
-}
-
-/// The media type without its parameters.
-fn content_type(headers: &HeaderMap) -> Result<Option<ByteString>, Reason> {
-    let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(None);
-    };
-    let text = value.to_str().map_err(|_| {
-        let text = "malformed Content-Type header";
-        Reason::BadRequest(Rule::Encoding, text.into())
-    })?;
-    let media_type = text.split(';').next().unwrap_or_default().trim();
-    Ok((!media_type.is_empty()).then(|| media_type.into()))
-}
-
-/// A number from a header or, without that header, from the query; one that is none is ignored.
-pub(crate) fn number<N: std::str::FromStr>(head: &Parts, name: &'static str) -> Option<N> {
-    let text: Cow<'_, str> = match head.headers.get(name) {
-        Some(header) => header.to_str().ok()?.into(),
-        None => {
-            let query = head.uri.query()?.as_bytes();
-            let mut parameters = form_urlencoded::parse(query);
-            parameters.find(|(key, _)| key == name)?.1
-        }
-    };
-    text.parse().ok()
-}
-
-/// The request's URI as it was sent.
-fn origin_address(head: &Parts) -> ByteString {
-    match head.uri.path_and_query() {
-        // HTTP/2 tells the authority apart from the path (RFC 9113 §8.3.1).
-        Some(path) if head.uri.authority().is_none() || head.version == Version::HTTP_2 => {
-            path.as_str().into()
-        }
-        // The absolute form (RFC 9112 §3.2.2).
-        _ => head.uri.to_string().into(),
-    }
-}
-
-/// The trace that the device continues (W3C Trace Context §3.2, §3.3).
-fn trace(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut parents = headers.get_all(TRACEPARENT).iter();
-    // More than one is as good as none (§3.2.1).
-    let (Some(parent), None) = (parents.next(), parents.next()) else {
-        return None;
-    };
-    let mut context = TraceContext::parse(parent.to_str().ok()?)?;
-    let states: Vec<&str> = headers
-        .get_all(TRACESTATE)
-        .iter()
-        .filter_map(|state| state.to_str().ok())
-        .filter(|state| !state.is_empty())
-        .collect();
-    context.tracestate = (!states.is_empty()).then(|| states.join(",").into());
-    Some(context)
-}
-
 /// A header value of what is printable in `text`.
 fn printable(text: &str) -> HeaderValue {
     let visible = |letter: &char| matches!(letter, ' '..='~');
     let text: String = text.chars().filter(visible).collect();
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata};
+
+    use super::*;
+
+    /// Counts lines.
+    struct Lines(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let fields: Vec<_> = event.fields().map(|field| field.name()).collect();
+            assert!(fields.contains(&"text"), "{fields:?}");
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn who_has_not_logged_in_does_not_fill_the_log() {
+        let lines = Arc::<AtomicUsize>::default();
+        tracing::subscriber::with_default(Lines(lines.clone()), || {
+            for _ in 0..100_000 {
+                log(Answer::expectation_failed(), "unknown expectation");
+            }
+        });
+        let lines = lines.load(Ordering::Relaxed);
+        assert!((1..10_000).contains(&lines), "{lines}");
+    }
 }

@@ -120,9 +120,9 @@ impl Front {
                 switch(proof)
             }
             Err(refused) => {
-                let answer = log(refused.answer());
+                let answer = log(refused.answer(), refused.text());
                 let mut response = self.write(answer, &head, &mut payload).await;
-                if refused == Refused::Version && head.version != Version::HTTP_2 {
+                if refused == Refused::Version {
                     let headers = response.headers_mut();
                     headers.insert(SEC_WEBSOCKET_VERSION, VERSION);
                     // As any answer of this status (RFC 9110 §15.5.22).
@@ -147,16 +147,23 @@ impl Front {
 }
 
 impl Refused {
-    fn answer(self) -> Answer {
+    fn text(self) -> &'static str {
         match self {
-            Self::Bad(text) => Answer::error(StatusCode::BAD_REQUEST, text),
-            Self::Method => Answer::method_not_allowed("GET"),
-            Self::Origin => Answer::error(StatusCode::FORBIDDEN, "origin is not allowed"),
-            Self::Version => {
-                let text = "unsupported version of the WebSocket protocol";
-                Answer::error(StatusCode::UPGRADE_REQUIRED, text)
-            }
+            Self::Bad(text) => text,
+            Self::Method => "a WebSocket handshake is a GET",
+            Self::Origin => "origin is not allowed",
+            Self::Version => "unsupported version of the WebSocket protocol",
         }
+    }
+
+    fn answer(self) -> Answer {
+        let status = match self {
+            Self::Bad(_) => StatusCode::BAD_REQUEST,
+            Self::Method => return Answer::method_not_allowed("GET"),
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Version => StatusCode::UPGRADE_REQUIRED,
+        };
+        Answer::error(status, self.text())
     }
 }
 

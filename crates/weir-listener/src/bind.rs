@@ -3,10 +3,14 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::TlsPort;
 use crate::tls::Acceptor;
+
+/// Connections that the system keeps ready to be accepted, if it allows as many: all devices may come at
+/// once.
+const BACKLOG: u32 = 4096;
 
 /// Where a listener is to listen.
 #[derive(Clone, Debug)]
@@ -96,7 +100,7 @@ impl Listener {
                         has_tls,
                     });
                 }
-                let (tcp, address) = open(name, address).await?;
+                let (tcp, address) = open(name, address)?;
                 addresses.push((address, false));
                 Some(tcp)
             }
@@ -104,7 +108,7 @@ impl Listener {
         };
         let tls = match bind.tls {
             Some(port) => {
-                let (tcp, address) = open(name, SocketAddr::new(ip, port.port)).await?;
+                let (tcp, address) = open(name, SocketAddr::new(ip, port.port))?;
                 addresses.push((address, true));
                 Some((tcp, Acceptor::new(name, port)))
             }
@@ -139,16 +143,23 @@ impl Listener {
     }
 }
 
-async fn open(
-    name: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), BindError> {
+fn open(name: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let error = |source| BindError::Io {
         name,
         address,
         source,
     };
-    let tcp = TcpListener::bind(address).await.map_err(error)?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let listen = |socket: TcpSocket| {
+        // As tokio's own: a gateway that is started again gets its port at once.
+        socket.set_reuseaddr(cfg!(unix))?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let tcp = socket.and_then(listen).map_err(error)?;
     let address = tcp.local_addr().map_err(error)?;
     Ok((tcp, address))
 }

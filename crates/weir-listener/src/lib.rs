@@ -8,7 +8,7 @@
 //!   plain connection beyond the budget is handed over without a [permit](Connection::permit), for
 //!   its protocol's own refusal; with TLS it is dropped, and so is a flood beyond that.
 //! * [`Tls`] is a certificate with its key, read anew when the files change ([`Tls::watch`]).
-//!   [`TlsPeer`] is what a client said of itself in the handshake. Its certificate is proven to be
+//!   [`TlsPeer`] is what is known of a client from the handshake. Its certificate is proven to be
 //!   in the client's hands and, unless the port's files name authorities, nothing else: who issued it
 //!   is for the protocol's adapter to judge.
 //! * [`Stream`] is a connection's byte stream, plain or not. Which [protocol](Stream::protocol) a client

@@ -113,6 +113,8 @@ async fn any_valid_client_certificate_is_handed_up_with_the_host_name_asked_for(
             let said = served.next().await;
             assert_eq!(said.certificate, device.map(Certificate::leaf));
             assert_eq!(said.server_name.as_deref(), Some("acme.gateway.example"));
+            let is_new = said.cipher_suite.unwrap().starts_with("TLS13_");
+            assert_eq!(is_new, *version == version::TLS13);
         }
     }
 }

@@ -16,6 +16,7 @@ use axum::routing::{MethodRouter, get};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use weir_core::{Accounts, LogLimit, Role, shorten};
+use weir_metrics::{AuthenticationOutcome, ClientType, Metrics};
 use weir_registry::SqlRegistry;
 
 use crate::answer::{Failure, no_such_route};
@@ -34,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) hashes: HashRules,
     pub(crate) max_payload_size: usize,
     accounts: Arc<Accounts>,
+    metrics: Metrics,
     allowed_origin: Option<HeaderValue>,
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn router(
     config: &ManagementConfig,
     registry: SqlRegistry,
     accounts: Arc<Accounts>,
+    metrics: Metrics,
 ) -> Router {
     let api = Arc::new(Api {
         registry,
@@ -49,6 +52,7 @@ pub(crate) fn router(
         hashes: config.hash_rules(),
         max_payload_size: config.max_payload_size,
         accounts,
+        metrics,
         allowed_origin: HeaderValue::from_str(&config.cors_allowed_origin).ok(),
     });
     let tenant = get(tenants::read)
@@ -96,7 +100,7 @@ async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     let is_cross_origin = request.headers().contains_key(ORIGIN);
     let mut response = if request.method() == Method::OPTIONS {
         next.run(request).await
-    } else if let Some(operator) = authenticate(&api.accounts, request.headers()).await {
+    } else if let Some(operator) = authenticate(&api, request.headers()).await {
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
         let extensions = request.extensions_mut();
         extensions.insert(Operator(operator.as_str().into()));
@@ -124,9 +128,21 @@ async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     response
 }
 
-/// The operator who asks, if it is one.
-async fn authenticate(accounts: &Accounts, headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+/// The operator who asks, if it is one. Who does not say who it is has not tried to be one.
+async fn authenticate(api: &Api, headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?;
+    let operator = verify(&api.accounts, value).await;
+    let outcome = match operator {
+        Some(_) => AuthenticationOutcome::Succeeded,
+        None => AuthenticationOutcome::Unauthorized,
+    };
+    let client = ClientType::AuthService;
+    api.metrics.authentication_attempt(outcome, client);
+    operator
+}
+
+async fn verify(accounts: &Accounts, authorization: &HeaderValue) -> Option<String> {
+    let value = authorization.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

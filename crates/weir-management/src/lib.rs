@@ -39,6 +39,7 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Accounts, ConnectionBudget};
 use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
+use weir_metrics::Metrics;
 use weir_registry::SqlRegistry;
 
 pub use config::{HashAlgorithm, ManagementConfig};
@@ -51,7 +52,8 @@ pub struct Management {
 }
 
 impl Management {
-    /// Binds the port, with a certificate also the one with TLS.
+    /// Binds the port, with a certificate also the one with TLS. Operators who say who they are are
+    /// counted in `metrics`.
     ///
     /// # Errors
     /// If the address is not allowed or not to be had.
@@ -60,6 +62,7 @@ impl Management {
         tls: Option<Tls>,
         registry: SqlRegistry,
         accounts: Arc<Accounts>,
+        metrics: Metrics,
     ) -> Result<Self, BindError> {
         let bind = Bind {
             name: "management",
@@ -73,7 +76,7 @@ impl Management {
             }),
         };
         let listener = Listener::bind(bind).await?;
-        let router = api::router(&config, registry, accounts);
+        let router = api::router(&config, registry, accounts, metrics);
         Ok(Self { listener, router })
     }
 

@@ -3,6 +3,7 @@
 use bytestring::ByteString;
 use weir_core::{Downstream, Endpoint, TenantId};
 use weir_event_store::Queue;
+use weir_metrics::AmqpType;
 
 use crate::notification::Topic;
 
@@ -27,6 +28,14 @@ pub(crate) enum Direct {
 }
 
 impl Direct {
+    /// Whose messages of which kind there are.
+    pub(crate) fn tenant_and_kind(&self) -> (&TenantId, AmqpType) {
+        match self {
+            Self::Telemetry(tenant) => (tenant, AmqpType::Telemetry),
+            Self::Response(tenant, _) => (tenant, AmqpType::CommandResponse),
+        }
+    }
+
     /// Where a message goes; nothing if it is not passed on.
     pub(crate) fn of(message: &Downstream) -> Option<Self> {
         let tenant = || message.tenant.clone();

@@ -12,10 +12,13 @@ use weir_core::{
     ChangeListener, Delivery, Downstream, Endpoint, Northbound, Outlet, Reason, TenantId,
 };
 use weir_event_store::EventStore;
+use weir_metrics::{AmqpType, Metrics, Source};
 
 use crate::address::Direct;
 use crate::config::Limits;
 use crate::events::Events;
+use crate::figures::{self, ByTenant, Consumers};
+use crate::meters::Meters;
 use crate::notification::{Notifications, Topic};
 use crate::uplink::Node;
 
@@ -24,11 +27,12 @@ use crate::uplink::Node;
 pub struct Embedded(Arc<Directory>);
 
 #[derive(Debug)]
-struct Directory {
+pub(crate) struct Directory {
     limits: Limits,
     nodes: RwLock<HashMap<Direct, Arc<Node>>>,
     events: Arc<Events>,
     notifications: Arc<Notifications>,
+    metrics: Metrics,
     /// At how many addresses those that nobody uses are looked for.
     sweep_at: AtomicUsize,
 }
@@ -38,13 +42,14 @@ const SWEEP_FROM: usize = 1024;
 
 impl Embedded {
     /// A northbound without consumers. Events go to `store`, which is closed when the endpoint has
-    /// stopped.
-    pub fn new(config: &crate::AmqpConfig, store: EventStore) -> Self {
+    /// stopped. What becomes of messages is recorded in `metrics`.
+    pub fn new(config: &crate::AmqpConfig, store: EventStore, metrics: Metrics) -> Self {
         Self(Arc::new(Directory {
             limits: config.limits(),
             nodes: RwLock::default(),
-            events: Arc::new(Events::new(store)),
+            events: Arc::new(Events::new(store, metrics.clone())),
             notifications: Arc::new(Notifications::new()),
+            metrics,
             sweep_at: AtomicUsize::new(SWEEP_FROM),
         }))
     }
@@ -52,6 +57,23 @@ impl Embedded {
     /// Tells every application that has asked for it what changes in the registry.
     pub fn notifications(&self) -> Arc<dyn ChangeListener> {
         self.0.notifications.clone()
+    }
+
+    /// What there is to tell of consumers. It does not keep the northbound.
+    pub fn consumers(&self) -> Arc<dyn Source> {
+        Arc::new(Consumers(Arc::downgrade(&self.0)))
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// A message was for an address that is not there.
+    pub(crate) fn refused(&self, message: &Downstream) {
+        if let Some(kind) = kind_of(message.endpoint) {
+            let mut meters = Meters::new(&self.0.metrics, &message.tenant, kind);
+            meters.refused(&Reason::NoConsumer);
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -87,8 +109,13 @@ impl Embedded {
         }
         nodes
             .entry(address.clone())
-            .or_insert_with(|| Arc::new(Node::new(self.0.limits)))
+            .or_insert_with(|| Arc::new(self.new_node(address)))
             .clone()
+    }
+
+    fn new_node(&self, address: &Direct) -> Node {
+        let (tenant, kind) = address.tenant_and_kind();
+        Node::new(self.0.limits, Meters::new(&self.0.metrics, tenant, kind))
     }
 
     /// Forgets a node if nobody consumes from it and no session sends to it, so that attaching to
@@ -98,6 +125,36 @@ impl Embedded {
         if nodes.get(address).is_some_and(Node::is_unused) {
             nodes.remove(address);
         }
+    }
+}
+
+impl Directory {
+    /// All consumers there are, as they are now.
+    pub(crate) fn consumers(&self) -> ByTenant {
+        let mut all = ByTenant::new();
+        // Their figures are not looked at under the lock that attaching links wait for.
+        let nodes: Vec<_> = {
+            let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+            let nodes = nodes.iter();
+            nodes.map(|(at, node)| (at.clone(), node.clone())).collect()
+        };
+        for (address, node) in nodes {
+            let (tenant, kind) = address.tenant_and_kind();
+            figures::add(&mut all, tenant, kind, node.figures());
+        }
+        for (tenant, consumers) in self.events.consumers() {
+            figures::add(&mut all, &tenant, AmqpType::Event, consumers);
+        }
+        all
+    }
+}
+
+/// What a message over AMQP is counted as, if it is passed on at once.
+fn kind_of(endpoint: Endpoint) -> Option<AmqpType> {
+    match endpoint {
+        Endpoint::Telemetry => Some(AmqpType::Telemetry),
+        Endpoint::CommandResponse => Some(AmqpType::CommandResponse),
+        Endpoint::Event => None,
     }
 }
 
@@ -122,7 +179,12 @@ impl Outlet for Responses {
         let node = address.and_then(|address| self.0.find(&address));
         match node {
             Some(node) => node.publish(message),
-            None => Delivery::settled(Err(Reason::NoConsumer), Instant::now()),
+            None => {
+                if is_ours {
+                    self.0.refused(&message);
+                }
+                Delivery::settled(Err(Reason::NoConsumer), Instant::now())
+            }
         }
     }
 }
@@ -140,7 +202,8 @@ mod tests {
     fn embedded() -> (Embedded, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let store = EventStore::open(folder.path(), Options::default()).unwrap();
-        (Embedded::new(&Default::default(), store), folder)
+        let metrics = Metrics::new("test", Instant::now());
+        (Embedded::new(&Default::default(), store, metrics), folder)
     }
 
     #[tokio::test]

@@ -127,7 +127,7 @@ impl Endpoint {
                 engine.sasl_mechanisms.push(EXTERNAL);
             }
             let certified = certificate.and_then(|der| common_name(der));
-            let access = Access::new(permissions.clone(), certified);
+            let access = Access::new(permissions.clone(), embedded.metrics().clone(), certified);
             let application = Application::new(embedded.clone(), commands.clone(), access);
             let engine = Connection::server(engine, Instant::now());
             async move {

@@ -12,6 +12,7 @@
 //!   `notification` tells of changes in the registry.
 //! * Who may do what is in `login.rs` and `permissions`. `message.rs` writes messages, straight into the
 //!   connection's buffer or into the store.
+//! * `meters.rs` measures messages on their way, `figures.rs` tells of consumers at each scrape.
 //!
 //! Telemetry waits in its link's bounded queue until there is credit, at most for the outcome time-out.
 //! A consumer that dies ends all its open deliveries at once; one that never settles is given up on, its
@@ -27,9 +28,11 @@ mod config;
 mod embedded;
 mod endpoint;
 mod events;
+mod figures;
 mod links;
 mod login;
 mod message;
+mod meters;
 mod notification;
 mod permissions;
 mod slots;

@@ -293,6 +293,7 @@ impl Links {
                     match address.and_then(|address| self.embedded.find(&address)) {
                         Some(node) => pass_on(&node, outgoing),
                         None => {
+                            self.embedded.refused(&outgoing.message);
                             let refusal = Err(Reason::NoConsumer);
                             outgoing.completion.settle(refusal, Instant::now());
                         }
@@ -338,6 +339,9 @@ impl Links {
                 token.settle(outcome, open, now);
             }
             Token::Event(token) => {
+                if let Some(sent) = &token.sent {
+                    sent.ended(&outcome, now);
+                }
                 let link = self.events.get(token.slot);
                 // One that is gone has given its events back already.
                 if let Some(link) = link.filter(|link| link.id() == id) {
@@ -399,6 +403,7 @@ impl Drop for Links {
 /// Offers a message to the consumers of its address.
 fn pass_on(node: &Node, outgoing: Box<Outgoing>) {
     if let Err((outgoing, reason)) = node.dispatch(outgoing) {
+        node.meters().refused(&reason);
         outgoing.completion.settle(Err(reason), Instant::now());
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::error::Elapsed;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use weir_amqp_engine::{LinkId, SaslCode, SessionId};
 use weir_core::{LogLimit, shorten};
+use weir_metrics::{AuthenticationOutcome, ClientType, Metrics};
 
 use crate::permissions::{Activity, Permissions, User, Users};
 
@@ -38,6 +39,7 @@ static REFUSED_LOGINS: LogLimit = LogLimit::new();
 /// One connection's user, from the login on, and the links that were allowed.
 pub(crate) struct Access {
     permissions: Permissions,
+    metrics: Metrics,
     /// The name in the certificate that the TLS handshake has verified.
     certified: Option<String>,
     check: Option<Check>,
@@ -94,9 +96,14 @@ pub(crate) enum Loss {
 
 impl Access {
     /// Nobody yet. `certified` is the name in a client certificate that was verified.
-    pub(crate) fn new(permissions: Permissions, certified: Option<String>) -> Self {
+    pub(crate) fn new(
+        permissions: Permissions,
+        metrics: Metrics,
+        certified: Option<String>,
+    ) -> Self {
         Self {
             permissions,
+            metrics,
             certified,
             check: None,
             user: None,
@@ -123,7 +130,8 @@ impl Access {
             EXTERNAL => self.external(response),
             _ => self.plain(response),
         };
-        taken.unwrap_or_else(|refusal| Some(refusal.tell(now)))
+        let code = taken.unwrap_or_else(|refusal| Some(refusal.tell(now)));
+        code.inspect(|code| self.count(*code))
     }
 
     /// SASL EXTERNAL: the response is the authorization id.
@@ -175,7 +183,20 @@ impl Access {
                 ..claim.refused("the password could not be checked in time")
             }),
         };
-        Poll::Ready(outcome.unwrap_or_else(|refusal| refusal.tell(now)))
+        let code = outcome.unwrap_or_else(|refusal| refusal.tell(now));
+        self.count(code);
+        Poll::Ready(code)
+    }
+
+    fn count(&self, code: SaslCode) {
+        let outcome = match code {
+            SaslCode::Ok => AuthenticationOutcome::Succeeded,
+            SaslCode::Auth => AuthenticationOutcome::Unauthorized,
+            _ => AuthenticationOutcome::Unavailable,
+        };
+        // An application in front of the messaging network, as its router would ask.
+        let client = ClientType::DispatchRouter;
+        self.metrics.authentication_attempt(outcome, client);
     }
 
     fn let_in(&mut self, claim: Claim) -> Result<SaslCode, Refusal> {

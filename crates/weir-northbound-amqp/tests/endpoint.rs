@@ -36,7 +36,7 @@ struct Fixture {
 async fn start(config: AmqpConfig) -> Fixture {
     let config = AmqpConfig { port: 0, ..config };
     let (store, folder) = kit::store(Options::default());
-    let embedded = Embedded::new(&config, store);
+    let embedded = Embedded::new(&config, store, kit::metrics());
     let mut accounts = Accounts::new(PasswordVerifier::new(1));
     accounts.add(
         Role::Application,

@@ -12,8 +12,8 @@ use super::router::{CommandConsumer, CommandRouter};
 use super::{Command, CommandDelivery, CommandOutcome, PATIENCE, RESOLVE_PATIENCE};
 use crate::usage::Volume;
 use crate::{
-    AssertionError, ChangeListener, ChangeSubject, DeviceId, LookupError, Reason, Registry,
-    RegistryChange, Tenant, TenantId, Usage,
+    AssertionError, Cached, ChangeListener, ChangeSubject, DeviceId, LookupError, Reason,
+    RegisteredTenant, Registry, RegistryChange, Tenant, TenantId, Usage,
 };
 
 /// Reports commands that find no adapter to take them (northbound contract §5.7).
@@ -103,13 +103,7 @@ impl Commands {
     ) -> Result<Way, CommandOutcome> {
         let tenant_id = &command.tenant;
         let registry = &self.0.registry;
-        let tenant = registry.tenant(tenant_id).await.map_err(|error| {
-            let reason = Reason::TenantUnknown;
-            match error {
-                LookupError::NotFound => CommandOutcome::Rejected(reason),
-                LookupError::Unavailable(cause) => unavailable(tenant_id, &cause),
-            }
-        })?;
+        let mut tenant = self.tenant(tenant_id).await?;
         let settings = &tenant.settings;
         record.meters = self.0.metrics.tenant(ROUTER, tenant_id.as_str());
         record.size = settings.accounting_size(command.payload.len());
@@ -128,13 +122,26 @@ impl Commands {
             }
             (None, _) => {}
         }
+        if tenant.is_stale() {
+            tenant = self.tenant(tenant_id).await?;
+            record.size = tenant.settings.accounting_size(command.payload.len());
+            check_tenant(&tenant.settings, &*consumer)?;
+        }
         let component = consumer.protocol().component();
         record.protocol = Some(component.name);
         record.meters = self.0.metrics.tenant(component, tenant_id.as_str());
         Ok(Way {
             consumer,
             gateway,
-            volume: usage.volume(settings),
+            volume: usage.volume(&tenant.settings),
+        })
+    }
+
+    async fn tenant(&self, tenant: &TenantId) -> Result<Cached<RegisteredTenant>, CommandOutcome> {
+        let found = self.0.registry.tenant(tenant).await;
+        found.map_err(|error| match error {
+            LookupError::NotFound => CommandOutcome::Rejected(Reason::TenantUnknown),
+            LookupError::Unavailable(cause) => unavailable(tenant, &cause),
         })
     }
 

@@ -65,6 +65,8 @@ struct Inbox {
     protocol: Protocol,
     gateway: Option<DeviceId>,
     takes_all: bool,
+    /// Whether it is to hear of commands that were refused.
+    hears_refusals: bool,
     arrivals: mpsc::Sender<Arrival>,
 }
 
@@ -94,7 +96,7 @@ impl CommandConsumer for Inbox {
     }
 
     fn refused(&self, gateway: Option<&DeviceId>, reason: &Reason) {
-        if self.takes(gateway) {
+        if self.hears_refusals && self.takes(gateway) {
             // Where there is no room, a command came first.
             let _ = self.arrivals.try_send(Arrival::Refused(reason.clone()));
         }
@@ -120,7 +122,8 @@ impl Session {
         Ok(subscription)
     }
 
-    /// Takes commands for `lifespan` at most, without telling anybody.
+    /// Takes commands without telling anybody; for `lifespan` at most, if there is one: then somebody
+    /// waits, and hears of those that were refused too.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         target: CommandTarget,
@@ -139,6 +142,8 @@ impl Session {
             protocol: self.protocol(),
             gateway: (device != *own).then(|| own.clone()),
             takes_all,
+            // A request that waits is answered with them; nobody else can be.
+            hears_refusals: lifespan.is_some(),
             arrivals,
         });
         let tenant = &self.principal().tenant;

@@ -54,7 +54,7 @@ impl Authenticated {
     /// # Errors
     /// The outcome, for the first check that fails.
     pub async fn admit(self) -> Result<Admitted, Outcome> {
-        let this = match self.try_admit() {
+        let mut this = match self.try_admit() {
             Admission::Admitted(admitted) => return Ok(admitted),
             Admission::Refused(outcome) => return Err(outcome),
             Admission::Undecided(this) => this,
@@ -67,9 +67,22 @@ impl Authenticated {
         match session.resolve(this.record.device(), after).await {
             Ok(origin) => this.decide(&origin),
             Err(reason) => {
+                this.measure(&reason).await;
                 let terminal = session.is_terminal(&reason, this.record.device()).await;
                 Err(this.record.refuse(reason, terminal))
             }
+        }
+    }
+
+    /// Has a message that is refused count as its tenant says now; if that is not known, as it said when
+    /// the device logged in.
+    async fn measure(&mut self, reason: &Reason) {
+        if *reason == Reason::RegistryUnavailable {
+            return;
+        }
+        if let Ok(tenant) = self.record.session().present_tenant().await {
+            let size = self.received.payload.len();
+            self.record.set_size(tenant.settings.accounting_size(size));
         }
     }
 

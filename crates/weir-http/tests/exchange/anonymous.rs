@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::json;
-use weir_core::{Endpoint, Tenant};
+use weir_core::{Endpoint, Reason, Tenant};
 use weir_http::HttpConfig;
 
-use crate::kit::Gateway;
+use crate::kit::{Gateway, Service};
 
 async fn start() -> Gateway {
     let config = HttpConfig {
@@ -127,5 +127,71 @@ async fn browsers_are_told_of_the_methods_there_are() {
         assert_eq!(answer.status(), 204, "{path}");
         let methods = &answer.headers()["access-control-allow-methods"];
         assert_eq!(methods, "PUT", "{path}");
+    }
+}
+
+/// Sends a request that is wrong in six ways, less the first `mended` of them.
+async fn answer(gateway: &Gateway, mended: usize) -> (u16, String) {
+    let pick = |fault: usize, good: &'static str, bad: &'static str| {
+        if fault < mended { good } else { bad }
+    };
+    let path = format!(
+        "/event/{}/{}",
+        pick(4, "acme", "nobody"),
+        pick(0, "4711", "")
+    );
+    gateway.northbound.says(match mended {
+        6 => Ok(()),
+        _ => Err(Reason::NoConsumer),
+    });
+    let request = gateway
+        .anonymous(Method::PUT, &path)
+        .header("expect", pick(1, "100-continue", "nothing"))
+        .header("qos-level", pick(3, "1", "0"))
+        .body("x".repeat(if mended > 2 { 5 } else { 3000 }));
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_tenant_is_looked_up_when_all_the_rest_is_in_order() {
+    let gateway = start().await;
+    let expected = [
+        (404, "must contain device ID"),
+        (417, "N/A"),
+        (413, "N/A"),
+        (400, "QoS-Level"),
+        (404, "tenant is disabled or not registered"),
+        (503, "no consumer available"),
+        (202, ""),
+    ];
+    for (mended, (status, text)) in expected.into_iter().enumerate() {
+        let answer = answer(&gateway, mended).await;
+        assert_eq!(answer.0, status, "{mended} mended: {}", answer.1);
+        assert!(answer.1.contains(text), "{mended} mended: {}", answer.1);
+    }
+    let upload = gateway.anonymous(Method::PUT, "/event/nobody/4711");
+    let upload = upload.header("content-type", &b"\xff"[..]).body("1");
+    assert_eq!(upload.send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn only_uploads_are_told_when_to_try_again() {
+    let gateway = start().await;
+    gateway
+        .registry
+        .change(|records| records.down = Some(Service::Tenant));
+    for (path, is_told) in [
+        ("/event/acme/4711", true),
+        ("/telemetry/acme/4711", true),
+        ("/command/res/acme/4711/103c~2f1r-1", false),
+    ] {
+        let request = gateway.anonymous(Method::PUT, path).body("1");
+        let request = request.header("hono-cmd-status", "200");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 503, "{path}");
+        let headers = answer.headers();
+        assert_eq!(headers.contains_key("retry-after"), is_told, "{path}");
     }
 }

@@ -1,5 +1,6 @@
 //! A gateway of one adapter, and clients for it.
 
+mod gate;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -193,7 +194,11 @@ pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String
 
 /// A registry of one tenant, `acme`, with a device, a gateway and two edge devices. The first two sign
 /// tokens under their ids.
-pub(crate) struct Registered(Mutex<Records>);
+pub(crate) struct Registered {
+    records: Mutex<Records>,
+    /// What look-ups of credentials have to pass.
+    pub(crate) gate: gate::Gate,
+}
 
 pub(crate) struct Records {
     pub(crate) tenant: Tenant,
@@ -228,7 +233,7 @@ impl Registered {
             ..Device::default()
         };
         let entry = |name: &str, device| (name.to_owned(), device);
-        Self(Mutex::new(Records {
+        let records = Records {
             tenant: Tenant::default(),
             credentials: BTreeMap::from([
                 ("4711".to_owned(), with_key("4711")),
@@ -244,11 +249,15 @@ impl Registered {
                 entry("other-edge", via("another")),
             ]),
             down: None,
-        }))
+        };
+        Self {
+            records: Mutex::new(records),
+            gate: gate::Gate::new(),
+        }
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Records)) {
-        change(&mut self.0.lock().unwrap());
+        change(&mut self.records.lock().unwrap());
     }
 
     pub(crate) fn device(&self, device: &str, change: impl FnOnce(&mut Device)) {
@@ -264,7 +273,7 @@ impl Registered {
     where
         T: Send + Sync + 'static,
     {
-        let records = self.0.lock().unwrap();
+        let records = self.records.lock().unwrap();
         let found = if records.down == Some(service) {
             Err(LookupError::Unavailable("out of order".to_owned()))
         } else if tenant.as_str() != "acme" {
@@ -295,9 +304,11 @@ impl Registry for Registered {
         _: CredentialType,
         auth_id: &'a AuthId,
     ) -> BoxFuture<'a, Result<Cached<Credentials>, LookupError>> {
-        self.look_up(Service::Credentials, tenant, |records| {
+        let found = self.look_up(Service::Credentials, tenant, |records| {
             records.credentials.get(auth_id.as_str()).cloned()
-        })
+        });
+        let passed = self.gate.clone().pass();
+        passed.then(|()| found).boxed()
     }
 
     fn tenant_by_anchor<'a>(
@@ -329,7 +340,7 @@ impl Registry for Registered {
         device: &'a DeviceId,
         gateway: Option<&'a DeviceId>,
     ) -> BoxFuture<'a, Result<Cached<Assertion>, AssertionError>> {
-        let records = self.0.lock().unwrap();
+        let records = self.records.lock().unwrap();
         let enabled = |id: &DeviceId| {
             let device = records.devices.get(id.as_str());
             device.filter(|device| device.enabled)

@@ -15,6 +15,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use x509_parser::asn1_rs::FromDer as _;
+use x509_parser::certificate::X509Certificate;
 
 use super::ClientCertificates;
 use super::client::AnyClient;
@@ -92,6 +94,7 @@ struct Shared {
 /// What was made of the files as they are.
 struct Current {
     pem: Pem,
+    expires: Option<i64>,
     requesting: Arc<ServerConfig>,
     trusting: Arc<ServerConfig>,
     not_requesting: Arc<ServerConfig>,
@@ -162,6 +165,12 @@ impl Tls {
                 Err(_) => {}
             }
         }
+    }
+
+    /// When the certificate expires that handshakes use now, in seconds since 1970. `None` if it does not
+    /// say so in a way that can be understood.
+    pub fn expires(&self) -> Option<i64> {
+        self.shared.current.load().expires
     }
 
     /// What a handshake that begins now goes by.
@@ -262,6 +271,7 @@ impl Current {
         let any = AnyClient {
             algorithms: provider.signature_verification_algorithms,
         };
+        let expires = chain.first().and_then(expires);
         let not_requesting = config(None)?;
         let trusting = match files.client_ca.as_deref().zip(pem.client_ca.as_deref()) {
             None => not_requesting.clone(),
@@ -277,6 +287,7 @@ impl Current {
             requesting: config(Some(Arc::new(any)))?,
             trusting,
             not_requesting,
+            expires,
             pem,
         })
     }
@@ -291,6 +302,11 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
     all.ok_or_else(|| TlsError::Certificate {
         path: path.to_owned(),
     })
+}
+
+fn expires(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 /// Takes certificates that these authorities have issued, and clients without any.
@@ -350,99 +366,4 @@ fn warn_if_readable(key: &Path) {
 fn warn_if_readable(_key: &Path) {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(files: &TlsFiles, name: &str) {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-    }
-
-    #[test]
-    fn a_pair_that_cannot_be_used_leaves_the_old_one_in_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = TlsFiles {
-            certificate: folder.path().join("certificate.pem"),
-            key: folder.path().join("key.pem"),
-            client_ca: None,
-        };
-        write(&files, "first");
-        let tls = Tls::load(files.clone()).unwrap();
-        let config = || tls.server_config(ClientCertificates::Requested);
-        let first = config();
-        assert!(!tls.shared.look().unwrap(), "nothing has changed");
-
-        std::fs::write(&files.key, "not a key").unwrap();
-        assert!(matches!(tls.shared.look(), Err(TlsError::Key { .. })));
-        std::fs::remove_file(&files.key).unwrap();
-        assert!(matches!(tls.shared.look(), Err(TlsError::Read { .. })));
-        let huge = vec![b' '; usize::try_from(LARGEST_FILE).unwrap() + 1];
-        std::fs::write(&files.key, huge).unwrap();
-        assert!(matches!(tls.shared.look(), Err(TlsError::Read { .. })));
-        assert!(Arc::ptr_eq(&first, &config()));
-
-        write(&files, "second");
-        assert!(tls.shared.look().unwrap());
-        assert!(!Arc::ptr_eq(&first, &config()));
-    }
-
-    #[test]
-    fn authorities_for_clients_are_read_anew_too_and_without_any_nothing_is_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name| folder.path().join(name);
-        let without = TlsFiles {
-            certificate: path("certificate.pem"),
-            key: path("key.pem"),
-            client_ca: None,
-        };
-        write(&without, "gateway");
-        let tls = Tls::load(without.clone()).unwrap();
-        let config = |tls: &Tls, clients| tls.server_config(clients);
-        let (trusted, none) = (
-            ClientCertificates::Trusted,
-            ClientCertificates::NotRequested,
-        );
-        assert!(Arc::ptr_eq(&config(&tls, trusted), &config(&tls, none)));
-
-        let authority = path("clients.pem");
-        let files = TlsFiles {
-            client_ca: Some(authority.clone()),
-            ..without
-        };
-        assert!(matches!(
-            Tls::load(files.clone()),
-            Err(TlsError::Read { .. })
-        ));
-        let pem = |name: &str| {
-            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-            made.cert.pem()
-        };
-        std::fs::write(&authority, pem("first")).unwrap();
-        let tls = Tls::load(files).unwrap();
-        let first = config(&tls, trusted);
-        assert!(!Arc::ptr_eq(&first, &config(&tls, none)));
-        std::fs::write(&authority, "").unwrap();
-        assert!(matches!(
-            tls.shared.look(),
-            Err(TlsError::Certificate { .. })
-        ));
-        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        std::fs::write(&authority, broken).unwrap();
-        assert!(matches!(tls.shared.look(), Err(TlsError::Authority { .. })));
-        assert!(Arc::ptr_eq(&first, &config(&tls, trusted)));
-        std::fs::write(&authority, pem("second")).unwrap();
-        assert!(tls.shared.look().unwrap());
-        assert!(!Arc::ptr_eq(&first, &config(&tls, trusted)));
-    }
-
-    #[test]
-    fn a_mistake_is_told_once_and_only_if_it_stays() {
-        let mut mistake = Mistake::default();
-        let told: Vec<_> = ["half written", "unfit", "unfit", "unfit", "gone", "gone"]
-            .into_iter()
-            .filter_map(|text| mistake.seen(text.to_owned()).map(str::to_owned))
-            .collect();
-        assert_eq!(told, ["unfit", "gone"]);
-    }
-}
+mod tests;

@@ -65,9 +65,11 @@ impl Acceptor {
 }
 
 fn said(session: &ServerConnection) -> TlsPeer {
+    let suite = session.negotiated_cipher_suite();
     let leaf = session.peer_certificates().and_then(<[_]>::first);
     TlsPeer {
         certificate: leaf.map(|leaf| leaf.clone().into_owned()),
         server_name: session.server_name().map(str::to_owned),
+        cipher_suite: suite.and_then(|suite| suite.suite().as_str()),
     }
 }

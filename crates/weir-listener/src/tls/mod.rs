@@ -36,7 +36,7 @@ pub enum ClientCertificates {
     NotRequested,
 }
 
-/// What a client said of itself in the handshake.
+/// What is known of a client from the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPeer {
     /// The client's certificate without those that issued it, if it sent one. The client holds its
@@ -45,4 +45,6 @@ pub struct TlsPeer {
     pub certificate: Option<CertificateDer<'static>>,
     /// The host name that the client wanted to reach, in lower case (SNI, RFC 6066 §3).
     pub server_name: Option<String>,
+    /// What the connection is encrypted with, as rustls calls it.
+    pub cipher_suite: Option<&'static str>,
 }

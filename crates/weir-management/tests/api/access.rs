@@ -1,5 +1,7 @@
 //! Who may ask, and from where.
 
+use std::time::Instant;
+
 use crate::{Given, error, header};
 
 #[tokio::test]
@@ -36,6 +38,37 @@ async fn only_operators_are_let_in() {
     let refused = given.anonymous("DELETE", "/v1/tenants/{t}").send().await;
     assert_eq!(refused.unwrap().status(), 401);
     given.get("/v1/tenants/{t}").await;
+}
+
+#[tokio::test]
+async fn who_says_to_be_an_operator_is_counted() {
+    let given = Given::new().await;
+    for (authorization, times) in [
+        (Some("Basic b3A6cHc="), 2),
+        (Some("Basic b3A6d3Jvbmc="), 1),
+        (Some("Bearer b3A6cHc="), 1),
+        (Some("Basic ???"), 1),
+        // Who has said nothing has not tried.
+        (None, 4),
+    ] {
+        for _ in 0..times {
+            let mut request = given.anonymous("GET", "/v1/tenants/{t}");
+            if let Some(authorization) = authorization {
+                request = request.header("Authorization", authorization);
+            }
+            request.send().await.unwrap();
+        }
+    }
+    let page = weir_metrics::render(&given.metrics, Instant::now());
+    for (outcome, count) in [("succeeded", 2), ("unauthorized", 3), ("unavailable", 0)] {
+        let labels = format!("outcome=\"{outcome}\",client_type=\"auth-service\"");
+        let mut lines = page.lines();
+        let line = lines.find(|line| {
+            line.starts_with("hono_authentication_attempts_total") && line.contains(&labels)
+        });
+        let end = format!(" {count}");
+        assert!(line.unwrap().ends_with(&end), "{outcome} {line:?}");
+    }
 }
 
 #[tokio::test]

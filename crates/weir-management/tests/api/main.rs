@@ -19,7 +19,7 @@ mod tenants;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Accounts, ConnectionBudget, PasswordSecret, PasswordVerifier, Role};
 use weir_management::{Management, ManagementConfig};
+use weir_metrics::Metrics;
 use weir_registry::SqlRegistry;
 
 /// A management API of its own, and a client of it.
@@ -37,6 +38,7 @@ struct Given {
     address: SocketAddr,
     client: Client,
     registry: SqlRegistry,
+    metrics: Metrics,
     stop: CancellationToken,
     server: JoinHandle<()>,
     _folder: TempDir,
@@ -58,7 +60,8 @@ impl Given {
             bcrypt_cost: 5,
             ..config
         };
-        let built = Management::build(config, None, registry.clone(), Arc::new(accounts));
+        let (accounts, metrics) = (Arc::new(accounts), Metrics::new("test", Instant::now()));
+        let built = Management::build(config, None, registry.clone(), accounts, metrics.clone());
         let management = built.await.unwrap();
         let address = management.local_addr();
         let stop = CancellationToken::new();
@@ -69,6 +72,7 @@ impl Given {
             address,
             client: Client::new(),
             registry,
+            metrics,
             server: tokio::spawn(management.run(budget, stop.clone(), drain)),
             stop,
             _folder: folder,

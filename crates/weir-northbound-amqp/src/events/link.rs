@@ -19,8 +19,10 @@ use weir_event_store::{Cause, EventId, Queue, TakeError, Taken};
 
 use super::Events;
 use super::delay::{Claim, MOST_DELAYED, Returned};
+use super::seats::Seat;
 use super::share::Share;
 use super::stored::Stored;
+use crate::meters::{Meters, Sent};
 use crate::slots::Linked;
 use crate::token::Token;
 
@@ -45,6 +47,8 @@ pub(crate) struct Link {
     events: Arc<Events>,
     queue: Queue,
     claim: Arc<Claim>,
+    /// What others may know of it; dead letters have nobody who would.
+    watched: Option<(Meters, Arc<Seat>)>,
     supply: Supply,
     /// Yields when there may be something to take.
     changes: BoxStream<'static, ()>,
@@ -90,6 +94,8 @@ enum Supply {
 pub(crate) struct EventToken {
     id: EventId,
     attempts: u32,
+    /// None if the application wanted it settled already, and of dead letters.
+    pub(crate) sent: Option<Sent>,
     /// Where the link is kept that it was sent on.
     pub(crate) slot: usize,
 }
@@ -122,6 +128,7 @@ impl Link {
             events: events.clone(),
             queue,
             claim: events.delays.claim(tenant.as_str(), queue),
+            watched: (queue == Queue::Event).then(|| events.watch(tenant)),
             supply: Supply::Unknown,
             changes: stream::unfold(changes, changed).fuse().boxed(),
             taken: VecDeque::new(),
@@ -170,6 +177,9 @@ impl Link {
             self.drain_by = None;
         }
         self.answer_drain(now, engine);
+        if let Some((_, seat)) = &self.watched {
+            seat.set(engine.credit(self.id) as usize, self.taken.len());
+        }
     }
 
     // === from the store ===
@@ -278,9 +288,11 @@ impl Link {
             }
             return;
         };
+        let watched = self.watched.as_mut().filter(|_| !self.presettled);
         let token = Token::Event(EventToken {
             id: event.id,
             attempts: event.attempts,
+            sent: watched.map(|(meters, _)| meters.sent(now)),
             slot: self.slot,
         });
         let options = SendOptions {
@@ -387,6 +399,9 @@ impl Link {
     /// We end the link: nothing more is sent, and what is open is waited for.
     pub(crate) fn leave(&mut self, now: Instant) {
         self.leaves_by.get_or_insert(now + FAREWELL);
+        if let Some((_, seat)) = &self.watched {
+            seat.set(0, 0);
+        }
         self.take_no_more();
     }
 

@@ -4,7 +4,7 @@
 //! * [`Outlet`] encodes an event once and appends it to the store (`outlet.rs`, `stored.rs`).
 //! * [`Link`] is an application's link to `event/{tenant}` or to `event-dlq/{tenant}`, where the dead
 //!   letters are; it takes from the store what there is credit for (`link.rs`), within what the links
-//!   of its session may have (`share.rs`).
+//!   of its session may have (`share.rs`). What others may know of it is in `seats.rs`.
 //! * What an application gives back is offered again at once the first time and after a growing pause
 //!   then, so that a fault that lasts does not use up all attempts (`delay.rs`).
 
@@ -12,9 +12,11 @@ mod config;
 mod delay;
 mod link;
 mod outlet;
+mod seats;
 mod share;
 mod stored;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -23,9 +25,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use weir_core::TenantId;
 use weir_event_store::EventStore;
+use weir_metrics::{AmqpType, Metrics};
 
+use crate::figures::ConsumerFigures;
+use crate::meters::Meters;
 use delay::Delays;
 use outlet::Outlet;
+use seats::{Seat, Seats};
 
 pub use config::EventsConfig;
 pub(crate) use link::{EventToken, Link};
@@ -41,23 +47,38 @@ const IDS_PER_MILLISECOND: u32 = 20;
 pub(crate) struct Events {
     store: EventStore,
     delays: Delays,
+    metrics: Metrics,
+    seats: Seats,
     /// The next event's number, which no other has had.
     number: AtomicU64,
 }
 
 impl Events {
-    pub(crate) fn new(store: EventStore) -> Self {
+    pub(crate) fn new(store: EventStore, metrics: Metrics) -> Self {
         let started = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         let started = u64::try_from(started).unwrap_or_default();
         Self {
             delays: Delays::new(store.clone()),
             store,
+            metrics,
+            seats: Seats::default(),
             number: AtomicU64::new(started << IDS_PER_MILLISECOND),
         }
     }
 
+    /// What is measured of a new link to a tenant's events, and where it tells of itself.
+    fn watch(&self, tenant: &TenantId) -> (Meters, Arc<Seat>) {
+        let meters = Meters::new(&self.metrics, tenant, AmqpType::Event);
+        (meters, self.seats.add(tenant))
+    }
+
+    /// The links to events, each with its tenant.
+    pub(crate) fn consumers(&self) -> Vec<(TenantId, ConsumerFigures)> {
+        self.seats.figures()
+    }
+
     /// Where the events of a tenant leave.
-    pub(crate) fn outlet(self: &std::sync::Arc<Self>, tenant: &TenantId) -> Outlet {
+    pub(crate) fn outlet(self: &Arc<Self>, tenant: &TenantId) -> Outlet {
         Outlet::new(self.clone(), tenant)
     }
 

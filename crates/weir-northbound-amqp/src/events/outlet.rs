@@ -116,7 +116,8 @@ mod tests {
             ..Options::default()
         };
         let store = EventStore::open(folder.path(), options).unwrap();
-        let outlet = Arc::new(Events::new(store.clone())).outlet(&"acme".into());
+        let metrics = weir_metrics::Metrics::new("test", Instant::now());
+        let outlet = Arc::new(Events::new(store.clone(), metrics)).outlet(&"acme".into());
         for _ in 0..2 {
             assert_eq!(outlet.publish(event()).await.disposition, Ok(()));
         }

@@ -19,6 +19,7 @@ const USERS: &str = r#"{"users": {
 struct World {
     folder: TempDir,
     permissions: Permissions,
+    metrics: Metrics,
 }
 
 impl World {
@@ -30,6 +31,7 @@ impl World {
         Self {
             folder,
             permissions: permissions.unwrap(),
+            metrics: Metrics::new("test", Instant::now()),
         }
     }
 
@@ -38,7 +40,19 @@ impl World {
     }
 
     fn access(&self, certified: Option<&str>) -> Access {
-        Access::new(self.permissions.clone(), certified.map(str::to_owned))
+        let certified = certified.map(str::to_owned);
+        Access::new(self.permissions.clone(), self.metrics.clone(), certified)
+    }
+
+    /// Logins that have ended so.
+    fn logins(&self, outcome: &str) -> u64 {
+        let page = weir_metrics::render(&self.metrics, Instant::now());
+        let labels = format!("outcome=\"{outcome}\",client_type=\"dispatch-router\"");
+        let mut lines = page.lines();
+        let line = lines.find(|line| {
+            line.starts_with("hono_authentication_attempts_total") && line.contains(&labels)
+        });
+        line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     async fn replace(&self, json: &str) {
@@ -112,6 +126,23 @@ async fn who_is_let_in_and_as_whom() {
     assert_eq!(not_utf8, Some(SaslCode::Auth));
 }
 
+#[tokio::test]
+async fn each_login_is_counted_by_how_it_has_ended() {
+    let world = World::new(USERS).await;
+    for (mechanism, certified, response) in [
+        (PLAIN, None, "\0app\0pw"),
+        (PLAIN, None, "\0app\0wrong"),
+        (PLAIN, None, "malformed"),
+        (EXTERNAL, Some("card"), ""),
+        (EXTERNAL, Some("nobody"), ""),
+    ] {
+        login(&mut world.access(certified), mechanism, response).await;
+    }
+    assert_eq!(world.logins("succeeded"), 2);
+    assert_eq!(world.logins("unauthorized"), 3);
+    assert_eq!(world.logins("unavailable"), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_password_that_cannot_be_checked_in_time_is_not_called_wrong() {
     // Cost 13 takes half a second of a clock that is not the paused one.
@@ -129,6 +160,7 @@ async fn a_password_that_cannot_be_checked_in_time_is_not_called_wrong() {
     let code = poll_fn(|cx| access.poll_login(cx, now)).await;
     assert_eq!(code, SaslCode::SysTemp);
     assert_eq!(access.user(), None);
+    assert_eq!(world.logins("unavailable"), 1);
 }
 
 #[tokio::test]

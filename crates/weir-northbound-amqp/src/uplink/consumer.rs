@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use weir_core::{Completion, Downstream, Reason};
 
 use crate::config::Limits;
+use crate::figures::ConsumerFigures;
 
 /// A message for a consumer and what waits for its disposition.
 #[derive(Debug)]
@@ -97,6 +98,15 @@ impl Consumer {
     /// Messages that wait for this consumer's credit.
     pub(crate) fn waiting(&self) -> usize {
         self.messages.load(Ordering::SeqCst)
+    }
+
+    /// What is told of it.
+    pub(crate) fn figures(&self) -> ConsumerFigures {
+        ConsumerFigures {
+            links: 1,
+            credit: self.credit.load(Ordering::Relaxed),
+            queued: self.waiting(),
+        }
     }
 
     /// Messages that this consumer has not done with: those that wait and those it has not settled.

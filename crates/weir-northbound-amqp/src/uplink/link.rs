@@ -10,6 +10,7 @@ use weir_core::{Completion, Disposition, Reason, RejectCondition};
 use super::{Consumer, Node, Outgoing};
 use crate::address::Direct;
 use crate::message::encode;
+use crate::meters::{Meters, Sent};
 use crate::slots::Linked;
 use crate::token::Token;
 
@@ -24,8 +25,11 @@ pub(crate) struct Link {
     pub(crate) presettled: bool,
     /// The application has asked for its credit to be used or given back.
     pub(crate) is_draining: bool,
+    meters: Meters,
     /// Waiting for credit, in the order in which they have to be given up.
     waiting: VecDeque<Box<Outgoing>>,
+    /// The first of those could not be sent when it was looked at last; so many of them.
+    stalled: usize,
     /// Messages sent; numbers their ids.
     sent: u64,
     /// Deliveries without an outcome.
@@ -39,7 +43,8 @@ pub(crate) struct Link {
 /// What an open delivery carries.
 pub(crate) struct UplinkToken {
     completion: Completion,
-    presettled: bool,
+    /// None if the application wanted it settled already: then it says nothing of it.
+    sent: Option<Sent>,
     /// Where the link is kept that counts it.
     pub(crate) slot: usize,
 }
@@ -63,6 +68,7 @@ impl Link {
         now: Instant,
     ) -> Self {
         Self {
+            meters: node.meters(),
             id,
             session,
             address,
@@ -71,6 +77,7 @@ impl Link {
             presettled,
             is_draining: false,
             waiting: VecDeque::new(),
+            stalled: 0,
             sent: 0,
             unsettled: 0,
             credit: 0,
@@ -85,12 +92,18 @@ impl Link {
         let behind = deadlines
             .take_while(|deadline| *deadline > outgoing.give_up_at)
             .count();
-        self.waiting.insert(self.waiting.len() - behind, outgoing);
+        let place = self.waiting.len() - behind;
+        if place < self.stalled {
+            // It has waited elsewhere.
+            self.stalled += 1;
+        }
+        self.waiting.insert(place, outgoing);
     }
 
     /// Takes what waits out of the queue, for somebody else.
     pub(crate) fn take_waiting(&mut self) -> VecDeque<Box<Outgoing>> {
         let waiting = std::mem::take(&mut self.waiting);
+        self.stalled = 0;
         for outgoing in &waiting {
             self.consumer.taken(outgoing);
         }
@@ -112,13 +125,27 @@ impl Link {
                 break;
             };
             self.consumer.taken(&outgoing);
+            if self.stalled > 0 {
+                self.stalled -= 1;
+                let waited = self.waited(&outgoing, now);
+                self.meters.waited(waited, now);
+            }
             if is_late {
+                self.meters.refused(&Reason::NoCredit);
                 outgoing.completion.settle(Err(Reason::NoCredit), now);
             } else {
                 self.send(now, engine, *outgoing);
             }
         }
+        self.stalled = self.waiting.len();
         self.publish_credit(now, engine);
+    }
+
+    /// How long a message has been here.
+    fn waited(&self, outgoing: &Outgoing, now: Instant) -> Duration {
+        let left = outgoing.give_up_at.saturating_duration_since(now);
+        let late = now.saturating_duration_since(outgoing.give_up_at);
+        self.patience().saturating_sub(left) + late
     }
 
     /// Tells the senders how much this link can take. Credit that cannot be used, because the
@@ -157,7 +184,7 @@ impl Link {
         let number = self.sent;
         let token = Token::Uplink(UplinkToken {
             completion,
-            presettled: self.presettled,
+            sent: (!self.presettled).then(|| self.meters.sent(now)),
             slot: self.consumer.slot(),
         });
         let options = SendOptions {
@@ -169,7 +196,10 @@ impl Link {
         });
         match sent {
             Ok(()) => self.unsettled += 1,
-            Err(token) => token.refuse(Reason::NoCredit, now),
+            Err(token) => {
+                self.meters.refused(&Reason::NoCredit);
+                token.refuse(Reason::NoCredit, now);
+            }
         }
     }
 
@@ -206,9 +236,12 @@ impl UplinkToken {
     /// Tells the waiting side what became of its message. Who has left it `open` what to make of the
     /// outcome has said nothing that holds (northbound contract §1.3).
     pub(crate) fn settle(self, outcome: Outcome, open: bool, now: Instant) {
+        if let Some(sent) = &self.sent {
+            sent.ended(&outcome, now);
+        }
         let disposition = match open {
             true => Err(Reason::Unsettled),
-            false => disposition(outcome, self.presettled),
+            false => disposition(outcome, self.sent.is_none()),
         };
         self.completion.settle(disposition, now);
     }

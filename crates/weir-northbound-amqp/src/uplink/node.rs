@@ -9,6 +9,8 @@ use weir_core::{Completion, Delivery, Downstream, Outlet, Qos, Reason};
 
 use super::{Consumer, Outgoing, Refused};
 use crate::config::Limits;
+use crate::figures::ConsumerFigures;
+use crate::meters::Meters;
 
 /// Of so many messages one goes to a consumer that is frozen, if it has none yet.
 const PROBE_EVERY: usize = 64;
@@ -26,6 +28,7 @@ enum Standing {
 #[derive(Debug)]
 pub(crate) struct Node {
     outcome_timeout: Duration,
+    meters: Meters,
     consumers: ArcSwap<Vec<Arc<Consumer>>>,
     /// Where the search for a consumer starts next.
     next: AtomicUsize,
@@ -33,12 +36,25 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node that nobody consumes from.
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, meters: Meters) -> Self {
         Self {
             outcome_timeout: limits.outcome_timeout,
+            meters,
             consumers: ArcSwap::default(),
             next: AtomicUsize::new(0),
         }
+    }
+
+    /// The series of its messages.
+    pub(crate) fn meters(&self) -> Meters {
+        self.meters.clone()
+    }
+
+    /// What its consumers are like together.
+    pub(crate) fn figures(&self) -> ConsumerFigures {
+        let consumers = self.consumers.load();
+        let there = consumers.iter().filter(|consumer| !consumer.is_gone());
+        there.map(|consumer| consumer.figures()).sum()
     }
 
     /// Nobody consumes from the address and no session sends to it.
@@ -164,7 +180,10 @@ impl Outlet for Node {
         };
         match self.dispatch(Box::new(outgoing)) {
             Ok(()) => delivery,
-            Err((_, reason)) => Delivery::settled(Err(reason), now),
+            Err((_, reason)) => {
+                self.meters().refused(&reason);
+                Delivery::settled(Err(reason), now)
+            }
         }
     }
 }
@@ -175,6 +194,7 @@ mod tests {
 
     use super::*;
     use crate::message::tests::message;
+    use crate::meters::tests::meters;
     use crate::uplink::Order;
 
     fn limits() -> Limits {
@@ -186,7 +206,7 @@ mod tests {
     }
 
     fn node() -> Node {
-        Node::new(limits())
+        Node::new(limits(), meters())
     }
 
     #[tokio::test]

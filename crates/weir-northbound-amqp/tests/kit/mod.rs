@@ -13,6 +13,7 @@ use weir_core::{
     Registry, Tenant, TenantId,
 };
 use weir_event_store::{EventStore, Options};
+use weir_metrics::Metrics;
 use weir_northbound_amqp::Embedded;
 
 /// A store for events, in a folder that is there until it is dropped.
@@ -22,18 +23,21 @@ pub(crate) fn store(options: Options) -> (EventStore, TempDir) {
     (store, folder)
 }
 
+pub(crate) fn metrics() -> Metrics {
+    Metrics::new("test", Instant::now())
+}
+
 /// The way of commands to whoever has registered with `router`. There is one tenant, `acme`, and its
 /// device `4711`.
 pub(crate) fn commands(embedded: &Embedded, router: Arc<LocalRouter>) -> Commands {
     let registry = Arc::new(Registered);
     let verifier = PasswordVerifier::new(1);
-    let metrics = weir_metrics::Metrics::new("test", Instant::now());
     let northbound = Arc::new(embedded.clone());
     let options = PipelineOptions {
         router,
         ..PipelineOptions::default()
     };
-    let pipeline = Pipeline::new(registry, northbound, verifier, metrics, options);
+    let pipeline = Pipeline::new(registry, northbound, verifier, metrics(), options);
     pipeline.commands().clone()
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod events;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod measures;
 #[path = "../notifications/probe.rs"]
 mod probe;
 mod responses;
@@ -28,6 +29,7 @@ use weir_core::{
     TraceContext,
 };
 use weir_event_store::{EventStore, Options};
+use weir_metrics::Metrics;
 use weir_northbound_amqp::{AmqpConfig, Embedded, Endpoint, Permissions};
 
 /// Nothing here takes as long, unless it never comes.
@@ -38,6 +40,7 @@ struct Gateway {
     permissions: Permissions,
     embedded: Embedded,
     store: EventStore,
+    metrics: Metrics,
     router: Arc<LocalRouter>,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
@@ -63,7 +66,9 @@ impl Gateway {
             permissions: Some(permit(&folder, r#"["standard"]"#)),
             ..AmqpConfig::default()
         };
-        let embedded = Embedded::new(&config, store.clone());
+        let metrics = kit::metrics();
+        let embedded = Embedded::new(&config, store.clone(), metrics.clone());
+        metrics.register(embedded.consumers());
         let accounts = Arc::new(Accounts::new(PasswordVerifier::new(1)));
         let endpoint = Endpoint::build(config, None, embedded.clone(), accounts);
         let endpoint = endpoint.await.unwrap();
@@ -77,6 +82,7 @@ impl Gateway {
             permissions,
             embedded,
             store,
+            metrics,
             router,
             stop,
             server: tokio::spawn(run),

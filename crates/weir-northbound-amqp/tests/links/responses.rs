@@ -9,9 +9,9 @@ use weir_core::{Disposition, Downstream, Endpoint, Qos, Reason, RejectCondition}
 use crate::application::{Application, accept, annotation, next};
 use crate::{Gateway, message};
 
-const ADDRESS: &str = "command_response/acme/4711/app/1";
+pub(crate) const ADDRESS: &str = "command_response/acme/4711/app/1";
 
-fn response(reply_id: &'static str, payload: &str) -> Downstream {
+pub(crate) fn response(reply_id: &'static str, payload: &str) -> Downstream {
     let reply_to = ReplyTo {
         messaging: Messaging::Amqp,
         correlation_id: "c-1".into(),
@@ -26,7 +26,7 @@ fn response(reply_id: &'static str, payload: &str) -> Downstream {
     }
 }
 
-async fn answer(gateway: &Gateway) -> Disposition {
+pub(crate) async fn answer(gateway: &Gateway) -> Disposition {
     gateway.publish(response("4711/app/1", "21.5")).await
 }
 

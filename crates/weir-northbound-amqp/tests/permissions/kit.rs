@@ -92,7 +92,7 @@ impl Served {
         let secured = authority.map(|authority| secure(&folder, authority));
         let (tls, server) = secured.unzip();
         let (events, store) = parts::store(Options::default());
-        let embedded = Embedded::new(&config, events);
+        let embedded = Embedded::new(&config, events, parts::metrics());
         let commands = parts::commands(&embedded, Arc::default());
         let endpoint = build(config, tls, embedded).await.unwrap();
         let (address, permissions) = (endpoint.local_addr(), endpoint.permissions());

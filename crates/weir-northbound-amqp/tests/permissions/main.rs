@@ -321,7 +321,7 @@ async fn a_file_that_cannot_be_used_is_told_at_the_start() {
         ..AmqpConfig::default()
     };
     let (store, _store) = parts::store(Options::default());
-    let embedded = Embedded::new(&config, store);
+    let embedded = Embedded::new(&config, store, parts::metrics());
     let error = kit::build(config, None, embedded).await.unwrap_err();
     assert!(matches!(error, EndpointError::Permissions(_)));
     let text = format!(

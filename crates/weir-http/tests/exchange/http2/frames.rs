@@ -169,6 +169,12 @@ impl Raw {
         frames
     }
 
+    /// Takes in whatever comes, without an answer, until the other side has ended, as TLS does (RFC 8446
+    /// §6.1).
+    pub(super) async fn ends(&mut self) {
+        within(self.0.read_to_end(&mut Vec::new())).await.unwrap();
+    }
+
     /// Answers a ping.
     pub(super) async fn answer(&mut self, frame: &Frame) {
         if frame.kind == PING && frame.flags & ACK == 0 {

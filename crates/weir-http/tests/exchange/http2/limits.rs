@@ -45,7 +45,7 @@ async fn a_client_is_told_what_it_may_send() {
         })
         .collect();
     let (streams, window, head) = (settings[&3], settings[&4], settings[&6]);
-    assert_eq!((streams, window, head), (100, 64 * 1024, 16 * 1024));
+    assert_eq!((streams, window, head), (32, 64 * 1024, 8 * 1024));
     assert!(!settings.contains_key(&8), "no extended CONNECT");
 }
 
@@ -67,7 +67,7 @@ async fn a_connection_without_a_request_in_progress_is_told_to_go_and_closed() {
     }
     // One that does not even begin is not told anything that it would understand.
     let mut silent = Raw::silent(&gateway).await;
-    silent.rest().await;
+    silent.ends().await;
     until(|| gateway.budget.open() == 0).await;
 }
 
@@ -104,9 +104,9 @@ async fn a_client_that_is_gone_without_a_word_is_found() {
 async fn a_head_is_bounded_in_one_frame_or_many() {
     let gateway = Gateway::start_with_tls().await;
     let mut client = Raw::open(&gateway, &[]).await;
-    let large = "x".repeat(9 * 1024);
+    let large = "x".repeat(5 * 1024);
     let head = event(&[("x-one", &large), ("x-two", &large)]);
-    let (first, second) = head.split_at(10 * 1024);
+    let (first, second) = head.split_at(6 * 1024);
     client.send(HEADERS, END_STREAM, 1, first).await;
     client.send(CONTINUATION, END_HEADERS, 1, second).await;
     let answer = client.expect(HEADERS).await;
@@ -191,6 +191,35 @@ async fn a_command_is_accepted_when_the_whole_answer_was_written_and_not_before(
             drop(client);
             assert_eq!(within(outcome).await, CommandOutcome::Released);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_command_of_which_the_device_takes_no_more_never_comes_later() {
+    let config = HttpConfig {
+        idle_timeout: 2,
+        ..HttpConfig::default()
+    };
+    let gateway = Gateway::start_secured(config, None).await;
+    for payload in ["on", "more than a few bytes"] {
+        let mut client = Raw::open(&gateway, &[(INITIAL_WINDOW_SIZE, 1)]).await;
+        let flags = END_HEADERS | END_STREAM;
+        let head = event(&[("hono-ttd", "1")]);
+        client.send(HEADERS, flags, 1, &head).await;
+        gateway.northbound.arrival().await;
+        let command = one_way("4711", "set", payload);
+        let outcome = hand_over(&gateway, command).await;
+        assert_eq!(client.expect(DATA).await.payload, payload.as_bytes()[..1]);
+        let reset = client.expect(RST_STREAM).await;
+        assert_eq!((reset.stream, reset.payload), (1, vec![0, 0, 0, 8]));
+        assert_eq!(within(outcome).await, CommandOutcome::Released);
+        // Now there would be room.
+        let update = frame(WINDOW_UPDATE, 0, 1, &100u32.to_be_bytes());
+        client.write(&update).await;
+        client.write(&upload(3)).await;
+        let answer = client.next().await.unwrap();
+        assert_eq!((answer.kind, answer.stream), (HEADERS, 3));
+        gateway.northbound.arrival().await;
     }
 }
 

@@ -7,6 +7,7 @@ use weir_amqp_engine::{
 };
 use weir_core::{Downstream, Endpoint, Outlet as _, Qos};
 use weir_event_store::{EventStore, Options, Taker};
+use weir_metrics::Metrics;
 
 use super::*;
 use crate::message::tests::message;
@@ -52,7 +53,7 @@ impl Rig {
             links: Vec::new(),
             messages: 0,
             drains: 0,
-            events: Arc::new(Events::new(store.clone())),
+            events: Arc::new(Events::new(store.clone(), Metrics::new("test", now))),
             store,
             _folder: folder,
         };
