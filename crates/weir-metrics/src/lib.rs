@@ -8,6 +8,9 @@
 //!   `tenants.rs` bounds how many there are.
 //! * A [`Source`] has figures that nobody records, such as the length of a queue, and is asked for
 //!   them at each scrape.
+//! * [`MqttTraffic`] counts what MQTT connections read and write, without labels.
+//! * A [`Tally`] is what all of these have counted, as plain numbers: dialects of other systems are
+//!   made of it, and of [`Figures`].
 //! * A [`Snapshot`] is what one [`View`] shows at one moment. It is written as a page in a [`Format`];
 //!   `snapshot.rs` walks from family to family, `page.rs` knows the formats.
 //!
@@ -28,7 +31,9 @@ mod page;
 mod snapshot;
 mod source;
 mod store;
+mod tally;
 mod tenants;
+mod traffic;
 mod window;
 
 use std::time::{Instant, UNIX_EPOCH};
@@ -45,6 +50,8 @@ pub use name::{Kind, Name, Scope, Unit};
 pub use snapshot::{Snapshot, View};
 pub use source::{Figures, Source};
 pub use store::{Metrics, Options};
+pub use tally::{Messages, Row, Tally};
+pub use traffic::{MqttCount, MqttCounts, MqttTraffic};
 
 /// Writes all series of all views in the Prometheus text format 0.0.4.
 pub fn render(metrics: &Metrics, now: Instant) -> String {

@@ -18,8 +18,9 @@ use amqp::AmqpMeters;
 
 pub use connected::ConnectedMeter;
 
-const UPLOADS: usize = MessageType::ALL.len() * Qos::ALL.len() * Status::ALL.len() * Ttd::ALL.len();
-const COMMANDS: usize = Direction::ALL.len() * Status::ALL.len();
+pub(crate) const UPLOADS: usize =
+    MessageType::ALL.len() * Qos::ALL.len() * Status::ALL.len() * Ttd::ALL.len();
+pub(crate) const COMMANDS: usize = Direction::ALL.len() * Status::ALL.len();
 
 /// What the label `cipher_suite` says where there is no TLS.
 const NO_CIPHER_SUITE: &str = "UNKNOWN";
@@ -82,16 +83,13 @@ impl TenantMeters {
 
     /// The series of uploads with these labels.
     pub fn upload(&self, kind: MessageType, qos: Qos, status: Status, ttd: Ttd) -> &UploadMeter {
-        let mut index = kind as usize;
-        index = index * Qos::ALL.len() + qos as usize;
-        index = index * Status::ALL.len() + status as usize;
-        index = index * Ttd::ALL.len() + ttd as usize;
+        let index = upload_index(kind, qos, status, ttd);
         self.uploads[index].get_or_init(|| Box::new(UploadMeter::new(self.clock)))
     }
 
     /// The series of commands and responses with these labels.
     pub fn command(&self, direction: Direction, status: Status) -> &UploadMeter {
-        let index = direction as usize * Status::ALL.len() + status as usize;
+        let index = command_index(direction, status);
         self.commands[index].get_or_init(|| Box::new(UploadMeter::new(self.clock)))
     }
 
@@ -181,6 +179,17 @@ impl TenantMeters {
         let amqp = self.amqp_if_any().map_or(0, AmqpMeters::activity);
         messages + attempts + connected + amqp
     }
+}
+
+pub(crate) fn upload_index(kind: MessageType, qos: Qos, status: Status, ttd: Ttd) -> usize {
+    let mut index = kind as usize;
+    index = index * Qos::ALL.len() + qos as usize;
+    index = index * Status::ALL.len() + status as usize;
+    index * Ttd::ALL.len() + ttd as usize
+}
+
+pub(crate) fn command_index(direction: Direction, status: Status) -> usize {
+    direction as usize * Status::ALL.len() + status as usize
 }
 
 /// The cells that have been made, each with its position.

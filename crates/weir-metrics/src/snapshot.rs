@@ -7,7 +7,7 @@ use crate::cell::Summary;
 use crate::histogram::Histogram;
 use crate::meters::{command_labels, upload_labels};
 use crate::page::{Labels, Page, component_labels, write_label};
-use crate::source::{Figures, LabelValues};
+use crate::source::Figures;
 use crate::window::Epoch;
 use crate::{AmqpType, Component, Format, Kind, Name, Scope, TenantMeters};
 
@@ -34,6 +34,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What the sources told.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
     /// Writes it as a page. `wall_clock` is what the clock on the wall showed when the snapshot was taken;
     /// examples get their time from it.
     ///
@@ -207,7 +212,7 @@ fn of_type(kind: AmqpType) -> String {
 }
 
 /// The labels of a figure, each with a comma before it.
-fn own_labels(name: Name, values: &LabelValues) -> String {
+fn own_labels(name: Name, values: &[Box<str>]) -> String {
     let mut text = String::new();
     for (label, value) in name.labels().iter().zip(values) {
         text.push(',');

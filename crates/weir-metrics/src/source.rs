@@ -89,9 +89,9 @@ impl Figures {
     }
 
     /// The series of a family, in the order of their labels.
-    pub(crate) fn of(&self, name: Name) -> impl Iterator<Item = (&LabelValues, f64)> {
+    pub fn of(&self, name: Name) -> impl Iterator<Item = (&[Box<str>], f64)> {
         let series = self.values.get(&name).into_iter().flatten();
-        series.map(|(labels, value)| (labels, *value))
+        series.map(|(labels, value)| (&**labels, *value))
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn told(figures: &Figures, name: Name) -> Vec<(String, f64)> {
-        let row = |(labels, value): (&LabelValues, f64)| (labels.join("/"), value);
+        let row = |(labels, value): (&[Box<str>], f64)| (labels.join("/"), value);
         figures.of(name).map(row).collect()
     }
 

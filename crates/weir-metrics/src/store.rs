@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::page::component_labels;
 use crate::source::Figures;
+use crate::tally::{Messages, Row, Tally};
 use crate::tenants::{Tenants, UNKNOWN};
+use crate::traffic::{MqttCounts, MqttTraffic};
 use crate::{
     AttemptOutcome, AuthenticationOutcome, ClientType, Component, Counter, Direction, Gauge,
     MessageType, Name, Qos, Snapshot, Source, Status, TenantMeters, Ttd, View,
@@ -45,6 +47,7 @@ struct Inner {
     unauthenticated: RwLock<BTreeMap<Component, Arc<Gauge>>>,
     authentications: [[Counter; ClientType::ALL.len()]; AuthenticationOutcome::ALL.len()],
     sources: RwLock<Vec<Arc<dyn Source>>>,
+    mqtt: Arc<MqttTraffic>,
 }
 
 impl Metrics {
@@ -63,6 +66,7 @@ impl Metrics {
             unauthenticated: RwLock::default(),
             authentications: Default::default(),
             sources: RwLock::default(),
+            mqtt: Arc::new(MqttTraffic::new()),
         };
         Self {
             inner: Arc::new(inner),
@@ -124,6 +128,33 @@ impl Metrics {
         let gauges = &self.inner.unauthenticated;
         let mut gauges = gauges.write().unwrap_or_else(PoisonError::into_inner);
         gauges.entry(component).or_default().clone()
+    }
+
+    /// What MQTT connections count.
+    pub fn mqtt(&self) -> &Arc<MqttTraffic> {
+        &self.inner.mqtt
+    }
+
+    /// Everything that was counted until now, in plain numbers. Sources are not asked.
+    pub fn tally(&self) -> Tally {
+        let inner = &*self.inner;
+        let (tenants, removed) = inner.tenants.all_and_removed();
+        let rows = tenants.iter().map(|meters| Row {
+            tenant: meters.tenant().into(),
+            messages: Messages::of(meters),
+            connections: meters
+                .connected_if_any()
+                .map_or(0, |it| u64::try_from(it.open()).unwrap_or(0)),
+        });
+        let gauges = &inner.unauthenticated;
+        let gauges = gauges.read().unwrap_or_else(PoisonError::into_inner);
+        let unauthenticated: i64 = gauges.values().map(|it| it.value()).sum();
+        Tally {
+            mqtt: MqttCounts(inner.mqtt.read()),
+            rows: rows.collect(),
+            removed,
+            unauthenticated: u64::try_from(unauthenticated).unwrap_or(0),
+        }
     }
 
     /// Asks `source` at each scrape for the families it has.

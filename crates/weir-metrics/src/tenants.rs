@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use crate::tally::{Messages, Removed};
 use crate::{Component, ConnectedMeter, Counter, TenantMeters};
 
 /// Stands for tenants that are not known, or not real.
@@ -38,6 +39,8 @@ struct Map {
     tenants: BTreeMap<Box<str>, Tenant>,
     /// Those of them that are real.
     own: usize,
+    /// What those have counted that are gone.
+    removed: Removed,
 }
 
 #[derive(Debug)]
@@ -117,6 +120,14 @@ impl Tenants {
         places.flat_map(|place| &place.meters).cloned().collect()
     }
 
+    /// The same, and what tenants that have been removed had counted: nobody is in both, or in neither.
+    pub(crate) fn all_and_removed(&self) -> (Vec<Arc<TenantMeters>>, Vec<Messages>) {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let places = map.tenants.values();
+        let all = places.flat_map(|place| &place.meters).cloned().collect();
+        (all, map.removed.all())
+    }
+
     /// Calls `visit` with all handles.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&TenantMeters)) {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
@@ -138,9 +149,17 @@ impl Tenants {
             return;
         }
         let mut map = self.write();
-        let before = map.tenants.len();
-        map.tenants
-            .retain(|name, place| is_reserved(name) || !place.is_idle(now, self.idle));
+        let Map {
+            tenants, removed, ..
+        } = &mut *map;
+        let before = tenants.len();
+        tenants.retain(|name, place| {
+            let stays = is_reserved(name) || !place.is_idle(now, self.idle);
+            if !stays {
+                place.meters.iter().for_each(|meters| removed.add(meters));
+            }
+            stays
+        });
         let gone = before - map.tenants.len();
         map.own -= gone;
         for _ in 0..gone {

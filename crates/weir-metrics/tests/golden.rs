@@ -170,6 +170,11 @@ fn reference() -> String {
         &AuthenticationOutcome::ALL.map(AuthenticationOutcome::as_str),
     );
     row("`client_type`", &ClientType::ALL.map(ClientType::as_str));
+    row("`cache`", &["tenant", "anchor", "assertion", "credentials"]);
+    row(
+        "`listener`",
+        &["http", "management", "mqtt", "northbound.amqp"],
+    );
     page
 }
 
@@ -195,5 +200,10 @@ part of the gateway that it is about is there.
 * `status` is `forwarded` (somebody took it), `unprocessable` (the sender's fault) or `undeliverable` (anything else).
   `weir_uplinks_abandoned_total` counts messages whose device had gone before their outcome was known; they are in the other
   series too, as what became of them.
+* **AMQP**: a delivery to an application is measured until its disposition, so messages that an application wants settled
+  already are not. `hono_amqp_nocredit_total` counts messages that nobody consumes too, for which there is no credit in a
+  messaging network either. Events wait in the store and not for credit. Who receives dead letters is no consumer.
+* `cipher_suite` is the registered name of the TLS cipher suite, `UNKNOWN` without TLS. `client_type` is `dispatch-router`
+  for logins of applications over AMQP and `auth-service` for requests to the management API.
 * No device, client id or topic is ever a label.
 ";

@@ -137,6 +137,13 @@ impl Client {
         }
     }
 
+    /// The connection is one of its tenant's no more.
+    pub(crate) fn end(&self) {
+        if let Self::Device(session) = self {
+            session.end();
+        }
+    }
+
     /// The connection is over, and `client_id` is what the client called itself.
     pub(crate) async fn disconnected(&self, client_id: &str) {
         if let Self::Device(session) = self {

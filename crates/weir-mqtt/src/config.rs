@@ -36,6 +36,10 @@ pub struct MqttConfig {
     pub tls_certificate: Option<PathBuf>,
     /// The private key that belongs to `tls_certificate`, PEM.
     pub tls_key: Option<PathBuf>,
+    /// Whether clients may also speak MQTT over WebSockets, at the path `/mqtt` of the HTTP adapter's ports;
+    /// browsers only from pages of `http.cors_allowed_origin`. Where devices have to say who they are over
+    /// HTTP and not over MQTT, they may not. Default: true.
+    pub websockets: bool,
     /// Whether devices have to say who they are. If not, each may send for any device there is: every
     /// topic then names tenant and device, and their registration is all that is checked.
     /// Default: true.
@@ -74,6 +78,7 @@ impl Default for MqttConfig {
             tls_port: 8883,
             tls_certificate: None,
             tls_key: None,
+            websockets: true,
             authentication_required: true,
             max_payload_size: 2048,
             connect_timeout: 30,

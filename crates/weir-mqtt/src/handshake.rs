@@ -10,11 +10,14 @@ use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weir_core::{
-    AuthenticationError, Channel, ClientContext, CredentialFault, Pipeline, Principal, Protocol, Reason,
+    AuthenticationError, Channel, ClientContext, CredentialFault, Pipeline, Principal, Protocol,
+    Reason,
 };
+use weir_metrics::MqttCount;
 
 use crate::client::Client;
 use crate::codec::{self, BadConnect, Codec, Connect, Limits};
+use crate::count;
 use crate::credentials::{self, Login};
 use crate::outcome::connect_code;
 use crate::session::{Arrival, Shared};
@@ -89,6 +92,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
                 client.disconnected(&client_id).await;
                 return None;
             }
+            count::welcomed(pipeline.metrics().mqtt());
             Some(Accepted {
                 codec,
                 client,
@@ -97,7 +101,10 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
             })
         }
         Err(reason) => {
-            codec.refuse(connect_code(&reason), reason.text(), &mut wire.outbox);
+            let code = connect_code(&reason);
+            if codec.refuse(code, reason.text(), &mut wire.outbox) {
+                count::connack_refused(pipeline.metrics().mqtt(), code);
+            }
             None
         }
     }
@@ -120,9 +127,13 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Option<(Codec, Connect)> {
     let limit = shared.config.connect_limit();
     let packet_limit = shared.config.packet_limit();
+    let traffic = shared.pipeline.metrics().mqtt();
     loop {
         match codec::connect(&mut wire.inbox, limit, packet_limit) {
-            Ok(Some(request)) => return Some(request),
+            Ok(Some(request)) => {
+                traffic.count(MqttCount::Connect);
+                return Some(request);
+            }
             Ok(None) => {}
             Err(BadConnect::Silent(text)) => {
                 tracing::debug!(text, "connection closed without an answer");
@@ -130,13 +141,17 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Err(BadConnect::Told(mut codec, code, text)) => {
                 tracing::debug!(text, "CONNECT refused");
-                codec.refuse(code, text, &mut wire.outbox);
+                traffic.count(MqttCount::Connect);
+                if codec.refuse(code, text, &mut wire.outbox) {
+                    count::connack_refused(traffic, code);
+                }
                 return None;
             }
         }
-        if !matches!(wire.read().await, Ok(1..)) {
+        let Ok(bytes @ 1..) = wire.read().await else {
             return None;
-        }
+        };
+        traffic.add(MqttCount::BytesReceived, bytes as u64);
     }
 }
 
@@ -149,14 +164,20 @@ async fn decide(
     let Shared { config, pipeline } = shared;
     let channel = arrival.channel();
     if !arrival.has_place {
-        return Err(refused(pipeline, channel, Reason::InstanceConnectionsExceeded));
+        return Err(refused(
+            pipeline,
+            channel,
+            Reason::InstanceConnectionsExceeded,
+        ));
     }
     if !config.authentication_required {
         // Whatever it says of itself is not looked at (device contract §3.2).
+        pipeline.metrics().mqtt().count(MqttCount::Anonymous);
         let anonymous = pipeline.connect_anonymous(channel);
         return Ok(Client::Anybody(Arc::new(anonymous)));
     }
     let principal = authenticate(pipeline, arrival, request).await;
+    count::authentication(pipeline.metrics().mqtt(), &principal);
     let principal = principal.map_err(|error| {
         pipeline.connection_refused(channel, &error);
         error.reason

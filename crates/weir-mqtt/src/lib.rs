@@ -18,6 +18,7 @@
 //!   a packet that is not there in full, and makes the checks that crate leaves to its users.
 //! * `websocket` turns the messages of a WebSocket into the stream of bytes that a session reads and
 //!   writes. Who took the handshake hands such connections to [`WebSockets`].
+//! * `count` says what is counted of packets and connections.
 //! * `wire`, `timers` and `latch` are the socket with its two buffers, the clocks, and a future
 //!   that is only polled when it has been woken.
 //!
@@ -32,6 +33,7 @@ mod client;
 mod codec;
 mod command;
 mod config;
+mod count;
 mod credentials;
 mod error;
 mod handshake;

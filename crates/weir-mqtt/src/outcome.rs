@@ -92,6 +92,16 @@ pub(crate) fn consequence(
     }
 }
 
+/// Whether somebody is told that he is not who he says.
+pub(crate) fn is_wrong_login(reason: &Reason) -> bool {
+    connect_code(reason).v3 == V3Code::BadUserNameOrPassword
+}
+
+/// Whether somebody is told that he may not do what he asked for.
+pub(crate) fn is_about_rights(reason: &Reason) -> bool {
+    disconnect_code(reason) == Code::NotAuthorized
+}
+
 /// What an MQTT 5 client is told when its connection ends because a message was refused.
 fn disconnect_code(reason: &Reason) -> Code {
     answer(reason).disconnect

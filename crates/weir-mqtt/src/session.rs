@@ -1,8 +1,11 @@
-//! One connection.
+//! One connection. How it ends is in `end`.
+
+mod end;
 
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
 use weir_core::{Pipeline, Reason, Refusal};
 use weir_listener::TlsPeer;
+use weir_metrics::{MqttCount, MqttTraffic};
 
 use crate::MqttConfig;
-use crate::codec::{Codec, Message, Packet, Violation};
+use crate::codec::{Codec, Message, Packet};
 use crate::command::Downlinks;
+use crate::count;
 use crate::error::{Notice, Refused};
 use crate::handshake::{self, Accepted};
 use crate::latch::Latch;
@@ -24,6 +29,7 @@ use crate::outcome::{Consequence, consequence};
 use crate::timers::{KeepAlive, StallWatch};
 use crate::uplinks::{Reply, Uplinks};
 use crate::wire::Wire;
+use end::{End, Ending};
 
 /// Answers that may wait to be written before no more packets are handled.
 pub(crate) const OUTPUT_LIMIT: usize = 4 * 1024;
@@ -60,6 +66,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     // Boxed, so that its memory is given back: a connection is idle for most of its life.
     let handshake = Box::pin(handshake::connect(&mut wire, arrival, &stop, shared));
     let Some(mut accepted) = handshake.await else {
+        let traffic = shared.pipeline.metrics().mqtt();
+        traffic.add(MqttCount::BytesSent, wire.outbox.len() as u64);
         return Box::pin(wire.close(|| ())).await;
     };
     let client = accepted.client.clone();
@@ -92,6 +100,7 @@ struct Connected<S, F> {
     is_stopping: bool,
     /// Milliseconds; as small as it can be, because every idle connection holds it.
     command_timeout: u16,
+    traffic: Arc<MqttTraffic>,
 }
 
 /// What is asked of a connection from outside.
@@ -101,33 +110,6 @@ enum Halt {
     Stop,
     /// To end at once: the device's registration has ended.
     Closed,
-}
-
-/// How a connection ends.
-#[derive(Debug)]
-enum End {
-    /// The peer is gone, or has said that it goes: nobody is left to be told anything.
-    Gone,
-    /// We end it.
-    Close(DisconnectReasonCode, Ending),
-}
-
-/// Why we end a connection.
-#[derive(Debug)]
-enum Ending {
-    Violation(&'static str),
-    Refused(Reason),
-    /// The connected device's, or its tenant's.
-    RegistrationEnded(Reason),
-    Silence,
-    Shutdown,
-}
-
-impl End {
-    /// Whether it is because the device's registration has ended.
-    fn is_unregistered(&self) -> bool {
-        matches!(self, Self::Close(_, Ending::RegistrationEnded(_)))
-    }
 }
 
 type Flow = ControlFlow<End>;
@@ -146,13 +128,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             halt: Latch::new(halt),
             is_stopping: false,
             command_timeout: shared.config.command_timeout(),
+            traffic: shared.pipeline.metrics().mqtt().clone(),
         }
     }
 
     /// Serves the connection to its end. Says whether its device is still registered then.
     async fn run(mut self) -> bool {
         let end = poll_fn(|cx| self.poll(cx)).await;
-        let is_registered = !end.is_unregistered() && !self.uplinks.client().is_closed();
+        self.traffic.count(end.counted());
+        let client = self.uplinks.client();
+        let is_registered = !end.is_unregistered() && !client.is_closed();
+        // Outcomes and the goodbye may take their time; who comes next must not wait for them.
+        client.end();
         if let Some(close) = self.finish(end, is_registered) {
             close.await;
         }
@@ -167,6 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             mut codec,
             uplinks,
             downlinks,
+            traffic,
             ..
         } = self;
         let mut begun = Vec::new();
@@ -183,7 +171,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             return None;
         };
         tracing::debug!(?code, ?ending, "connection closed");
-        codec.disconnect(code, ending.text(), &mut wire.outbox);
+        if codec.disconnect(code, ending.text(), &mut wire.outbox) {
+            traffic.count(MqttCount::DisconnectSent);
+        }
+        traffic.add(MqttCount::BytesSent, wire.outbox.len() as u64);
         let written = || begun.into_iter().for_each(CommandDelivery::accept);
         Some(Box::pin(wire.close(written)))
     }
@@ -249,7 +240,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
                 return Flow::Continue(());
             }
             match self.wire.poll_read(cx) {
-                Poll::Ready(Ok(1..)) => self.arrived = Instant::now(),
+                Poll::Ready(Ok(bytes @ 1..)) => {
+                    self.arrived = Instant::now();
+                    self.traffic.add(MqttCount::BytesReceived, bytes as u64);
+                }
                 Poll::Ready(Ok(0) | Err(_)) => return Flow::Break(End::Gone),
                 Poll::Pending => return Flow::Continue(()),
             }
@@ -259,8 +253,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let before = self.wire.outbox.len();
         let poll = self.wire.poll_write(cx);
+        let bytes = before - self.wire.outbox.len();
+        if bytes > 0 {
+            self.traffic.add(MqttCount::BytesSent, bytes as u64);
+        }
         if let Some(downlinks) = &mut self.downlinks {
-            let bytes = before - self.wire.outbox.len();
             downlinks.written(bytes, self.wire.unflushed());
         }
         poll
@@ -291,6 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             let closes = match result {
                 Ok(()) => {
                     if let Some(packet_id) = reply.packet_id {
+                        self.traffic.count(MqttCount::PubackSent);
                         self.codec.puback(packet_id, &mut self.wire.outbox);
                     }
                     None
@@ -303,12 +301,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     }
 
     fn answer_refusal(&mut self, reply: Reply, refusal: Refusal) -> Option<End> {
+        count::refused(&self.traffic, &refusal.reason);
         let is_told = self.tell_error(&reply, &refusal.reason);
         match consequence(&refusal, reply.on_error, reply.packet_id, is_told) {
             Consequence::Close(code) => Some(End::Close(code, refusal.into())),
             Consequence::Acknowledge(packet_id) => {
                 let out = &mut self.wire.outbox;
                 let text = refusal.reason.text();
+                self.traffic.count(MqttCount::PubackSent);
                 self.codec.puback_refused(packet_id, text, out);
                 None
             }
@@ -337,7 +337,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
                 payload,
                 ..Message::default()
             };
-            self.codec.publish(message, None, out);
+            if self.codec.publish(message, None, out) {
+                self.traffic.count(MqttCount::PublishQos0Sent);
+            }
         }
         notice.is_some()
     }
@@ -366,6 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
     }
 
     fn handle(&mut self, cx: &mut Context<'_>, packet: Packet) -> Flow {
+        self.traffic.count(count::received(&packet));
         let is_awaited = matches!(packet, Packet::PublishAck(..) | Packet::Disconnect);
         if self.is_stopping && !is_awaited {
             return Flow::Continue(());
@@ -383,7 +386,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
         let out = &mut self.wire.outbox;
         match packet {
             Packet::Publish(publish) => self.uplinks.start(cx, *publish, self.arrived),
-            Packet::Ping => self.codec.pingresp(out),
+            Packet::Ping => {
+                self.traffic.count(MqttCount::PingrespSent);
+                self.codec.pingresp(out);
+            }
             Packet::Subscribe(packet_id, filters) => {
                 self.downlinks().subscribe(packet_id, &filters);
             }
@@ -392,16 +398,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
                     Some(downlinks) => downlinks.unsubscribe(&filters),
                     None => vec![false; filters.len()],
                 };
+                self.traffic.count(MqttCount::UnsubackSent);
+                if ended.contains(&false) {
+                    self.traffic.count(MqttCount::UnsubscribeError);
+                }
                 self.codec.unsuback(packet_id, &ended, out);
             }
             Packet::PublishAck(packet_id, said) => {
-                if let Some(downlinks) = &mut self.downlinks {
-                    downlinks.acknowledged(packet_id, said);
+                let all = self.downlinks.as_mut();
+                if !all.is_some_and(|all| all.acknowledged(packet_id, said)) {
+                    self.traffic.count(MqttCount::PubackMissed);
                 }
             }
-            Packet::PublishRelease(packet_id) => self.codec.pubcomp(packet_id, out),
+            Packet::PublishRelease(packet_id) => {
+                self.traffic.count(MqttCount::PubcompSent);
+                self.codec.pubcomp(packet_id, out);
+            }
             Packet::Unasked => {}
-            Packet::Disconnect => return Flow::Break(End::Gone),
+            Packet::Disconnect => return Flow::Break(End::Left),
         }
         Flow::Continue(())
     }
@@ -412,7 +426,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             let client = self.uplinks.client().clone();
             let receive_maximum = self.codec.receive_maximum();
             let timeout = Duration::from_millis(self.command_timeout.into());
-            Box::new(Downlinks::new(client, timeout, receive_maximum))
+            let traffic = self.traffic.clone();
+            Box::new(Downlinks::new(client, timeout, receive_maximum, traffic))
         };
         self.downlinks.get_or_insert_with(new)
     }
@@ -427,39 +442,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             let code = DisconnectReasonCode::KeepAliveTimeout;
             End::Close(code, Ending::Silence)
         })
-    }
-}
-
-impl From<Violation> for End {
-    fn from(violation: Violation) -> Self {
-        Self::Close(violation.code, Ending::Violation(violation.text))
-    }
-}
-
-impl From<Refusal> for Ending {
-    fn from(Refusal { reason, terminal }: Refusal) -> Self {
-        match reason {
-            // It is not terminal for a gateway that another device is gone.
-            Reason::DeviceUnknown
-            | Reason::GatewayUnknown
-            | Reason::TenantDisabled
-            | Reason::TenantUnknown
-                if terminal =>
-            {
-                Self::RegistrationEnded(reason)
-            }
-            other => Self::Refused(other),
-        }
-    }
-}
-
-impl Ending {
-    /// What an MQTT 5 client is told in words.
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::Violation(text) => Some(text),
-            Self::Refused(reason) | Self::RegistrationEnded(reason) => Some(reason.text()),
-            Self::Silence | Self::Shutdown => None,
-        }
     }
 }

@@ -111,19 +111,17 @@ impl Codec {
         }
     }
 
-    /// CONNACK: go away.
-    pub(crate) fn refuse(&mut self, code: ConnectCode, text: &str, out: &mut BytesMut) {
+    /// CONNACK: go away. Says whether it was written.
+    pub(crate) fn refuse(&mut self, code: ConnectCode, text: &str, out: &mut BytesMut) -> bool {
         match &mut self.format {
-            Format::V3(_) => {
-                self.put_v3(connack_v3(code.v3), out);
-            }
+            Format::V3(_) => self.put_v3(connack_v3(code.v3), out),
             Format::V5(_) => {
                 let ack = v5::ConnectAck {
                     reason_code: code.v5,
                     reason_string: Some(reason_string(text).into()),
                     ..v5::ConnectAck::default()
                 };
-                self.put_v5(ack.into(), out);
+                self.put_v5(ack.into(), out)
             }
         }
     }
@@ -265,20 +263,18 @@ impl Codec {
         }
     }
 
-    /// DISCONNECT, which in version 3.1.1 only a client may send.
+    /// DISCONNECT, which in version 3.1.1 only a client may send. Says whether it was written.
     pub(crate) fn disconnect(
         &mut self,
         code: DisconnectReasonCode,
         text: Option<&str>,
         out: &mut BytesMut,
-    ) {
-        if let Format::V5(_) = self.format {
-            let disconnect = v5::Disconnect {
-                reason_string: text.map(|text| reason_string(text).into()),
-                ..v5::Disconnect::new(code)
-            };
-            self.put_v5(disconnect.into(), out);
-        }
+    ) -> bool {
+        let disconnect = v5::Disconnect {
+            reason_string: text.map(|text| reason_string(text).into()),
+            ..v5::Disconnect::new(code)
+        };
+        self.put_v5(disconnect.into(), out)
     }
 
     /// Whether it was written; the crate fails only for packets that are not written here.

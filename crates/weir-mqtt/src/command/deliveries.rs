@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use rmqtt_codec::types::QoS;
@@ -11,6 +12,7 @@ use rmqtt_codec::v5::PublishAckReason;
 use tokio::time::Instant;
 use weir_core::command::CommandDelivery;
 use weir_core::{Reason, RejectCondition};
+use weir_metrics::{MqttCount, MqttTraffic};
 
 use super::filter::Form;
 use super::packet_ids::PacketIds;
@@ -34,6 +36,7 @@ pub(super) struct Deliveries {
     /// QoS 1.
     open: VecDeque<Sent>,
     ids: PacketIds,
+    traffic: Arc<MqttTraffic>,
 }
 
 /// A command, and until when it has to be with the device.
@@ -50,13 +53,14 @@ struct Sent {
 }
 
 impl Deliveries {
-    pub(super) fn new(receive_maximum: NonZeroU16) -> Self {
+    pub(super) fn new(receive_maximum: NonZeroU16, traffic: Arc<MqttTraffic>) -> Self {
         Self {
             receive_maximum: receive_maximum.get().into(),
             taken: 0,
             unwritten: VecDeque::new(),
             open: VecDeque::new(),
             ids: PacketIds::default(),
+            traffic,
         }
     }
 
@@ -134,20 +138,22 @@ impl Deliveries {
         let in_socket = self.taken.saturating_sub(unflushed as u64);
         let is_in_socket = |sent: &mut Sent| sent.place.end <= in_socket;
         while let Some(sent) = self.unwritten.pop_front_if(is_in_socket) {
+            self.traffic.count(MqttCount::PublishQos0Sent);
             sent.command.delivery.accept();
         }
     }
 
-    /// The client has acknowledged a PUBLISH. If its time was up, that changes nothing any more.
-    pub(super) fn acknowledged(&mut self, packet_id: NonZeroU16, said: PublishAckReason) {
-        self.ids.free(packet_id);
+    /// The client has acknowledged a PUBLISH. If its time was up, that changes nothing any more. Says
+    /// whether there was one.
+    pub(super) fn acknowledged(&mut self, packet_id: NonZeroU16, said: PublishAckReason) -> bool {
+        let is_known = self.ids.free(packet_id);
         let mut open = self.open.iter();
-        let Some(row) = open.position(|open| open.packet_id == Some(packet_id)) else {
-            return;
-        };
-        if let Some(sent) = self.open.remove(row) {
+        let row = open.position(|open| open.packet_id == Some(packet_id));
+        if let Some(sent) = row.and_then(|row| self.open.remove(row)) {
+            self.traffic.count(MqttCount::PublishQos1Sent);
             settle(sent.command.delivery, said);
         }
+        is_known
     }
 
     /// The first deadline of all.
@@ -170,6 +176,8 @@ impl Deliveries {
             out,
         );
         let begun = self.unwritten.into_iter();
+        let count = begun.len() as u64;
+        self.traffic.add(MqttCount::PublishQos0Sent, count);
         begun.map(|sent| sent.command.delivery).collect()
     }
 
@@ -191,6 +199,11 @@ impl Deliveries {
             if self.cut(&sent.place, out) {
                 // The client has never seen it.
                 sent.packet_id.map(|packet_id| self.ids.free(packet_id));
+            } else {
+                self.traffic.count(match sent.packet_id {
+                    Some(_) => MqttCount::PublishQos1Sent,
+                    None => MqttCount::PublishQos0Sent,
+                });
             }
             sent.command.delivery.release();
         }

@@ -30,9 +30,11 @@ use rmqtt_codec::types::QoS;
 use rmqtt_codec::v5::PublishAckReason;
 use tokio::time::{Instant, Sleep, sleep_until};
 use weir_core::command::{CommandDelivery, Subscription};
+use weir_metrics::MqttTraffic;
 
 use crate::client::{Client, Key};
 use crate::codec::Codec;
+use crate::count::{self, Subscribed};
 use crate::error;
 use crate::latch::Signal;
 use deliveries::{Deliveries, Timed};
@@ -72,6 +74,7 @@ pub(crate) struct Downlinks {
     timer: Option<Pin<Box<Sleep>>>,
     /// Commands may wait for the output to be written.
     is_held_back: bool,
+    subscribed: Subscribed,
 }
 
 /// A subscription that was granted.
@@ -122,7 +125,12 @@ impl Active {
 impl Downlinks {
     /// For a client that a command has to be with in `timeout`, and that lets `receive_maximum` of
     /// them be unacknowledged.
-    pub(crate) fn new(client: Client, timeout: Duration, receive_maximum: NonZeroU16) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        timeout: Duration,
+        receive_maximum: NonZeroU16,
+        traffic: Arc<MqttTraffic>,
+    ) -> Self {
         Self {
             client,
             signal: Signal::new(),
@@ -130,10 +138,11 @@ impl Downlinks {
             active: Vec::new(),
             errors: error::Subscriptions::default(),
             turn: 0,
-            deliveries: Deliveries::new(receive_maximum),
+            deliveries: Deliveries::new(receive_maximum, traffic.clone()),
             timeout,
             timer: None,
             is_held_back: false,
+            subscribed: Subscribed::new(traffic),
         }
     }
 
@@ -178,6 +187,7 @@ impl Downlinks {
             }
         }
         self.requests.push_back(request);
+        self.count_subscriptions();
         self.signal.raise();
     }
 
@@ -187,7 +197,12 @@ impl Downlinks {
         for (ended, text) in ended.iter_mut().zip(filters).take(SUBSCRIPTIONS) {
             *ended = self.end(text);
         }
+        self.count_subscriptions();
         ended
+    }
+
+    fn count_subscriptions(&mut self) {
+        self.subscribed.set(self.active.len() + self.errors.len());
     }
 
     fn end(&mut self, text: &str) -> bool {
@@ -209,11 +224,12 @@ impl Downlinks {
         is_ended
     }
 
-    /// A PUBACK.
-    pub(crate) fn acknowledged(&mut self, packet_id: NonZeroU16, said: PublishAckReason) {
-        self.deliveries.acknowledged(packet_id, said);
+    /// A PUBACK. Says whether it was for something that had none yet.
+    pub(crate) fn acknowledged(&mut self, packet_id: NonZeroU16, said: PublishAckReason) -> bool {
+        let is_known = self.deliveries.acknowledged(packet_id, said);
         // There may be room for another command.
         self.signal.raise();
+        is_known
     }
 
     /// The stream has taken so many bytes more of the output; the last `unflushed` of all may not be
@@ -255,8 +271,10 @@ impl Downlinks {
             let packet_id = request.packet_id;
             let text = request.refusal();
             let (granted, made) = request.finish();
+            count::suback(self.subscribed.traffic(), &granted);
             codec.suback(packet_id, &granted, &text, out);
             made.for_each(|made| self.begin(made));
+            self.count_subscriptions();
         }
     }
 
@@ -373,6 +391,7 @@ impl Downlinks {
             .filter_map(|active| active.subscription)
             .for_each(Subscription::leave);
         self.requests.drain(..).for_each(Request::leave);
+        self.count_subscriptions();
     }
 
     /// The connection ends: no more is taken, and what is not begun is taken out of the output. What

@@ -5,6 +5,7 @@ mod client;
 mod command;
 mod connect;
 mod cost;
+mod count;
 mod end;
 mod error;
 mod fakes;
