@@ -17,10 +17,12 @@
 //! * [`slow`]: devices that read nothing.
 //! * [`limits`]: what a tenant's devices may use, and what they hear when it is too much.
 //! * [`reconnect`]: all devices come at once, again and again.
+//! * [`emqx`]: the metrics under EMQX's names, and who may read them.
 //! * [`operation`]: configuration, accounts, logs, the demonstration.
 //! * [`commands`]: what operators do to tenants, devices and credentials from a shell, and what it does
 //!   there in an application's place.
 //! * [`registry`]: what a change in the registry does at once, and who is told of it.
+//! * [`metrics`]: what the parts of the gateway record and tell, on the pages that Prometheus reads.
 //! * [`provisioning`]: devices that are registered by themselves, and the applications that hear of it.
 //! * [`certificates`]: devices that say who they are by a certificate.
 //! * [`tls`]: the same path with TLS on every connection, and certificates that are replaced.
@@ -39,6 +41,7 @@
 mod certificates;
 mod commands;
 mod downlink;
+mod emqx;
 mod errors;
 mod events;
 mod faults;
@@ -48,6 +51,7 @@ mod hostile;
 mod kit;
 mod limits;
 mod matrix;
+mod metrics;
 mod mqtt5;
 mod operation;
 mod oversized;

@@ -30,6 +30,7 @@ mod stored;
 mod tenant;
 mod version;
 
+pub use cache::CacheFigures;
 pub use credentials::{
     CredentialView, NewCredential, NewSecret, PasswordHash, SecretData, SecretHead, SecretView,
     SetCredentialsError,

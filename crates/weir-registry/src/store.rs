@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_core::ChangeListener;
 
 use crate::Unavailable;
-use crate::cache::Caches;
+use crate::cache::{CacheFigures, Caches};
 use crate::change::{Effect, Writer};
 use crate::dialect::Dialect;
 use crate::log::{Own, Tail};
@@ -162,6 +162,17 @@ impl SqlRegistry {
         let listeners = &self.0.store.listeners.0;
         let mut listeners = listeners.write().unwrap_or_else(PoisonError::into_inner);
         listeners.push(listener);
+    }
+
+    /// What each of its caches has been good for. It does not wait.
+    pub fn cache_figures(&self) -> [CacheFigures; 4] {
+        self.0.store.caches.figures()
+    }
+
+    /// Has what is no longer remembered counted out of [`SqlRegistry::cache_figures`], which else is done
+    /// by and by when the caches are asked.
+    pub async fn tidy_caches(&self) {
+        self.0.store.caches.tidy().await;
     }
 
     /// Waits for running operations and closes the database. Later operations fail.

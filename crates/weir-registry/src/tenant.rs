@@ -119,6 +119,16 @@ impl SqlRegistry {
         Ok((tenant, version.into()))
     }
 
+    /// How many tenants there are.
+    ///
+    /// # Errors
+    /// If the storage does not answer.
+    pub async fn count_tenants(&self) -> Result<u64, Unavailable> {
+        let count = sqlx::query_as("SELECT COUNT(*) FROM tenants").fetch_one(self.readers());
+        let (count,): (i64,) = count.await?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
     /// Replaces the configuration of a tenant, if it has the version `expected` (or whichever).
     ///
     /// # Errors

@@ -26,6 +26,8 @@ use weir_registry::{Options, SqlRegistry};
 
 use crate::certificates::{self, Certificates};
 use crate::config::Config;
+use crate::emqx::Emqx;
+use crate::figures::{self, Tenants};
 use crate::health::{Health, Phase};
 use crate::limits;
 use crate::process::Process;
@@ -46,7 +48,9 @@ pub struct App {
     /// Held until the gateway has ended.
     locks: (File, Option<File>),
     health: Health,
+    emqx: Option<Emqx>,
     registry: SqlRegistry,
+    tenants: Tenants,
     metrics: Metrics,
     budget: ConnectionBudget,
     drain: Duration,
@@ -67,6 +71,8 @@ pub struct Addresses {
     pub amqp: SocketAddr,
     /// Health and metrics.
     pub health: SocketAddr,
+    /// Metrics under EMQX's names.
+    pub emqx: Option<SocketAddr>,
     /// The management API.
     pub management: Option<SocketAddr>,
     /// Devices, HTTP.
@@ -85,12 +91,17 @@ impl App {
         let metrics = Metrics::with_options(limits::host_name(), Instant::now(), options);
         metrics.register(Arc::new(Process::here()));
         let health = Health::build(&config.health, metrics.clone()).await?;
+        let emqx = match &config.metrics.emqx {
+            on if on.enabled => Some(Emqx::build(on, metrics.clone()).await?),
+            _ => None,
+        };
         secrets::create_folder(&config.data_dir)?;
         let locks = (
             secrets::lock_folder(&config.data_dir)?,
             secrets::lock_registry(config)?,
         );
         let registry = open_registry(config).await?;
+        let tenants = Tenants::of(&registry).await?;
 
         let verifier = PasswordVerifier::new(limits::password_threads());
         let mut accounts = Accounts::new(verifier.clone());
@@ -99,14 +110,21 @@ impl App {
 
         let mut certificates = Certificates::new(&config.tls);
         let amqp = config.northbound.amqp.clone();
-        let embedded = Embedded::new(&amqp, open_events(config).await?);
+        let events = open_events(config).await?;
+        let embedded = Embedded::new(&amqp, events.clone(), metrics.clone());
         let tls = certificates.load_trusting(
+            "northbound.amqp",
             amqp.tls_certificate.as_deref(),
             amqp.tls_key.as_deref(),
             amqp.tls_client_ca.as_deref(),
         )?;
         let northbound = Endpoint::build(amqp, tls, embedded.clone(), accounts.clone()).await?;
         let keeper = Keeper::open(&config.data_dir).await?;
+        metrics.register(Arc::new(figures::Caches(registry.clone())));
+        metrics.register(Arc::new(figures::Events(events)));
+        metrics.register(Arc::new(figures::Passwords(verifier.clone())));
+        metrics.register(Arc::new(tenants.clone()));
+        metrics.register(embedded.consumers());
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
             Arc::new(embedded.clone()),
@@ -122,24 +140,30 @@ impl App {
         registry.listen(pipeline.change_listener());
         registry.listen(Arc::new(pipeline.commands().clone()));
         registry.listen(embedded.notifications());
+        registry.listen(Arc::new(tenants.clone()));
 
         let management = match &config.management {
             on if on.enabled => {
-                let tls =
-                    certificates.load(on.tls_certificate.as_deref(), on.tls_key.as_deref())?;
-                Some(Management::build(on.clone(), tls, registry.clone(), accounts).await?)
+                let files = (on.tls_certificate.as_deref(), on.tls_key.as_deref());
+                let tls = certificates.load("management", files.0, files.1)?;
+                let (registry, metrics) = (registry.clone(), metrics.clone());
+                Some(Management::build(on.clone(), tls, registry, accounts, metrics).await?)
             }
             _ => None,
         };
         let commands = pipeline.commands().clone();
         let (http, mqtt) = adapters(config, &mut certificates, pipeline).await?;
+        let expiry = figures::Expiry(certificates.by_listener());
+        metrics.register(Arc::new(expiry));
         announce(&metrics, http.is_some(), mqtt.is_some());
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
         let drain = Duration::from_secs(config.drain_timeout);
         let app = Self {
             locks,
             health,
+            emqx,
             registry,
+            tenants,
             metrics,
             budget,
             drain,
@@ -159,6 +183,7 @@ impl App {
         Addresses {
             amqp: self.northbound.local_addr(),
             health: self.health.local_addr(),
+            emqx: self.emqx.as_ref().map(Emqx::local_addr),
             management: self.management.as_ref().map(Management::local_addr),
             http: self.http.as_ref().map(weir_http::Adapter::local_addr),
             mqtt: self.mqtt.as_ref().map(weir_mqtt::Adapter::local_addr),
@@ -201,8 +226,13 @@ impl App {
         let mut watch = JoinSet::new();
         let probes = ConnectionBudget::new(OPERATOR_CONNECTIONS);
         watch.spawn(health.run(probes, stop_health.clone(), LAST_DRAIN));
+        if let Some(emqx) = self.emqx {
+            let scrapers = ConnectionBudget::new(OPERATOR_CONNECTIONS);
+            watch.spawn(emqx.run(scrapers, stop_health.clone(), LAST_DRAIN));
+        }
         watch.spawn(self.keeper.run(stop_health.clone()));
         watch.spawn(keep_metrics(metrics, stop_health.clone()));
+        watch.spawn(self.tenants.keep(registry.clone(), stop_health.clone()));
         certificates::watch(self.certificates, &mut watch, &stop_health);
 
         phase.set(Phase::Ready);
@@ -262,20 +292,26 @@ async fn adapters(
 ) -> anyhow::Result<(Option<weir_http::Adapter>, Option<weir_mqtt::Adapter>)> {
     let http = match &config.http {
         on if on.enabled => {
-            let tls = certificates.load(on.tls_certificate.as_deref(), on.tls_key.as_deref())?;
+            let files = (on.tls_certificate.as_deref(), on.tls_key.as_deref());
+            let tls = certificates.load("http", files.0, files.1)?;
             Some(weir_http::Adapter::build(on.clone(), tls, pipeline.clone()).await?)
         }
         _ => None,
     };
     let mqtt = match &config.mqtt {
         on if on.enabled => {
-            let tls = certificates.load(on.tls_certificate.as_deref(), on.tls_key.as_deref())?;
+            let files = (on.tls_certificate.as_deref(), on.tls_key.as_deref());
+            let tls = certificates.load("mqtt", files.0, files.1)?;
             Some(weir_mqtt::Adapter::build(on.clone(), tls, pipeline).await?)
         }
         _ => None,
     };
+    // Nobody is to get past HTTP's question who he is by way of MQTT.
+    let is_asked = config.mqtt.authentication_required || !config.http.authentication_required;
     let http = match (http, &mqtt) {
-        (Some(http), Some(mqtt)) => Some(http.with_websockets(websockets(mqtt))),
+        (Some(http), Some(mqtt)) if config.mqtt.websockets && is_asked => {
+            Some(http.with_websockets(websockets(mqtt)))
+        }
         (http, _) => http,
     };
     Ok((http, mqtt))

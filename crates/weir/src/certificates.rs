@@ -1,5 +1,6 @@
 //! The certificates of the listeners with TLS: each pair of files is read and watched once.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) struct Certificates<'a> {
     config: &'a TlsConfig,
     loaded: Vec<(TlsFiles, Tls)>,
+    listeners: BTreeMap<&'static str, Tls>,
 }
 
 impl<'a> Certificates<'a> {
@@ -24,21 +26,25 @@ impl<'a> Certificates<'a> {
         Self {
             config,
             loaded: Vec::new(),
+            listeners: BTreeMap::new(),
         }
     }
 
-    /// The certificate of a listener that may have files of its own; `None` if there is none.
+    /// The certificate of the listener of that name, which may have files of its own; `None` if there is
+    /// none.
     pub(crate) fn load(
         &mut self,
+        listener: &'static str,
         own_certificate: Option<&Path>,
         own_key: Option<&Path>,
     ) -> Result<Option<Tls>, TlsError> {
-        self.load_trusting(own_certificate, own_key, None)
+        self.load_trusting(listener, own_certificate, own_key, None)
     }
 
     /// The same for a listener whose clients' certificates are issued by authorities of its own.
     pub(crate) fn load_trusting(
         &mut self,
+        listener: &'static str,
         own_certificate: Option<&Path>,
         own_key: Option<&Path>,
         client_ca: Option<&Path>,
@@ -47,12 +53,22 @@ impl<'a> Certificates<'a> {
             return Ok(None);
         };
         files.client_ca = client_ca.map(Path::to_owned);
-        if let Some((_, tls)) = self.loaded.iter().find(|(known, _)| *known == files) {
-            return Ok(Some(tls.clone()));
-        }
-        let tls = Tls::load(files.clone())?;
-        self.loaded.push((files, tls.clone()));
+        let known = self.loaded.iter().find(|(known, _)| *known == files);
+        let tls = match known {
+            Some((_, tls)) => tls.clone(),
+            None => {
+                let tls = Tls::load(files.clone())?;
+                self.loaded.push((files, tls.clone()));
+                tls
+            }
+        };
+        self.listeners.insert(listener, tls.clone());
         Ok(Some(tls))
+    }
+
+    /// The certificates by the names of the listeners that use them.
+    pub(crate) fn by_listener(&self) -> BTreeMap<&'static str, Tls> {
+        self.listeners.clone()
     }
 
     /// All that were loaded.

@@ -55,11 +55,11 @@ impl Default for HealthConfig {
 }
 
 /// Seconds a prober may take to send its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last. Whoever does not read an answer gives its memory back then.
 const CONNECTION_AGE: Duration = Duration::from_secs(600);
 /// Pages of metrics that are in memory at a time. With many tenants each is tens of megabytes.
-const PAGES: usize = 4;
+pub(crate) const PAGES: usize = 4;
 
 /// Where a gateway is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Health {
 
 /// One prober's connection. It is served without a place in the budget too: a gateway that is full
 /// is alive.
-async fn answer(connection: Connection, router: Router) {
+pub(crate) async fn answer(connection: Connection, router: Router) {
     let Connection {
         stream,
         stop,
@@ -201,9 +201,18 @@ struct Pages {
 }
 
 /// A page keeps its place until it has been sent.
-struct Page {
+pub(crate) struct Page {
     text: String,
     _place: OwnedSemaphorePermit,
+}
+
+impl Page {
+    pub(crate) fn new(text: String, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            text,
+            _place: place,
+        }
+    }
 }
 
 impl AsRef<[u8]> for Page {
@@ -226,10 +235,7 @@ impl Pages {
         // Threads that carry messages have no time for it.
         let page = tokio::task::spawn_blocking(move || {
             let snapshot = metrics.snapshot(view, Instant::now());
-            Page {
-                text: snapshot.write(format, SystemTime::now()),
-                _place: place,
-            }
+            Page::new(snapshot.write(format, SystemTime::now()), place)
         });
         match page.await {
             Ok(page) => {

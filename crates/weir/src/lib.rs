@@ -10,7 +10,8 @@
 //! * [`config`]: one TOML file, every key also an environment variable, mistakes told with their line.
 //! * [`secrets`]: the accounts made at the first start.
 //! * [`health`]: liveness, readiness and the metrics' pages.
-//! * `process`: figures of the process for the metrics.
+//! * [`emqx`]: the same metrics under EMQX's names, on a listener of its own.
+//! * `process`, `figures`: what the process and the parts have to tell at each scrape.
 //! * `usage`: what tenants have used of their limits, kept over restarts.
 //! * [`demo`]: the whole path shown with one command.
 //! * `outcomes`: what devices are told of each reason, written to the documentation by its test.
@@ -23,6 +24,8 @@ mod certificates;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod emqx;
+mod figures;
 pub mod health;
 mod limits;
 mod logging;

@@ -19,6 +19,7 @@
 //! index of tags too, and its value is marked stale: nobody would tell its holders of a change any
 //! more, so they have to ask again.
 
+mod figures;
 mod shelf;
 
 use std::collections::BTreeSet;
@@ -37,7 +38,10 @@ use weir_core::{
 
 use crate::Unavailable;
 use crate::change::Effect;
+use figures::Uses;
 use shelf::Shelf;
+
+pub use figures::CacheFigures;
 
 /// Something in the database that remembered values are made from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -168,6 +172,24 @@ impl Caches {
         self.0.credentials.get(gate, key, load).await
     }
 
+    /// What each cache has been good for. It does not wait.
+    pub(crate) fn figures(&self) -> [CacheFigures; 4] {
+        [
+            self.0.tenants.figures("tenant"),
+            self.0.anchors.figures("anchor"),
+            self.0.assertions.figures("assertion"),
+            self.0.credentials.figures("credentials"),
+        ]
+    }
+
+    /// Has what has left the caches counted out, which else is done by and by.
+    pub(crate) async fn tidy(&self) {
+        self.0.tenants.tidy().await;
+        self.0.anchors.tidy().await;
+        self.0.assertions.tidy().await;
+        self.0.credentials.tidy().await;
+    }
+
     /// Forgets everything that was made from what `effects` touched. They are committed.
     pub(crate) async fn forget(&self, effects: &[Effect]) {
         let tags: Vec<&Tag> = effects.iter().flat_map(|effect| &effect.tags).collect();
@@ -257,6 +279,7 @@ impl<V, E, F: Future<Output = Loaded<Result<V, E>>> + Send> Load<V, E> for F {}
 struct Tagged<K, V, E> {
     present: Shelf<K, V>,
     absent: Shelf<K, E>,
+    uses: Uses,
 }
 
 impl<K, V, E> Tagged<K, V, E>
@@ -269,19 +292,25 @@ where
         Self {
             present: Shelf::new(capacity, time),
             absent: Shelf::new(capacity.min(MISSES), Some(MISS_TIME)),
+            uses: Uses::default(),
         }
     }
 
     /// The value for `key`, loaded if it is not known. A storm of misses is one load.
     async fn get(&self, gate: &RwLock<()>, key: K, load: impl Load<V, E>) -> Result<Cached<V>, E> {
         if let Some(value) = self.present.get(&key).await {
+            self.uses.hit();
             return Ok(value);
         }
         if let Some(missed) = self.absent.get(&key).await {
+            self.uses.hit();
             return Err(E::clone(&missed));
         }
         let _no_change = gate.read().await;
+        let mut is_asked = false;
         let register = async {
+            is_asked = true;
+            self.uses.missed();
             // Changes wait for it, and others behind them.
             let loaded = timeout(LOAD_TIME, load).await;
             let Loaded { value, tags } = loaded.map_err(|_| E::silent())?;
@@ -296,7 +325,11 @@ where
             }
         };
         let entry = self.present.entries.try_get_with(key.clone(), register);
-        match entry.await {
+        let entry = entry.await;
+        if !is_asked {
+            self.uses.hit();
+        }
+        match entry {
             Ok(entry) => Ok(entry.value.clone()),
             Err(error) => Err(E::clone(&error)),
         }
@@ -310,6 +343,16 @@ where
     fn forget_all(&self) {
         self.present.forget_all();
         self.absent.forget_all();
+    }
+
+    fn figures(&self, cache: &'static str) -> CacheFigures {
+        let entries = self.present.entries.entry_count() + self.absent.entries.entry_count();
+        self.uses.figures(cache, entries)
+    }
+
+    async fn tidy(&self) {
+        self.present.entries.run_pending_tasks().await;
+        self.absent.entries.run_pending_tasks().await;
     }
 }
 

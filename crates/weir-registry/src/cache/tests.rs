@@ -53,6 +53,40 @@ fn touching(tag: Tag) -> [Effect; 1] {
 }
 
 #[tokio::test]
+async fn what_is_asked_is_counted_as_known_or_not() {
+    let caches = Caches::new(10);
+    let figures = |caches: &Caches| caches.figures().map(|it| (it.cache, it.hits, it.misses));
+    for _ in 0..3 {
+        get(&caches, 1).await;
+    }
+    for _ in 0..2 {
+        let absent = caches.tenant("nobody".into(), async { missing() });
+        absent.await.unwrap_err();
+    }
+    let unused = ["anchor", "assertion", "credentials"].map(|cache| (cache, 0, 0));
+    let [anchors, assertions, credentials] = unused;
+    let expected = [("tenant", 3, 2), anchors, assertions, credentials];
+    assert_eq!(figures(&caches), expected);
+    caches.tidy().await;
+    assert_eq!(caches.figures()[0].entries, 2);
+    // Of those who ask at the same time one asks the database.
+    let storm = [1, 2, 3].map(|size| {
+        let load = async move {
+            tokio::task::yield_now().await;
+            loaded(size)
+        };
+        caches.tenant("storm".into(), load)
+    });
+    for answer in futures_util::future::join_all(storm).await {
+        answer.unwrap();
+    }
+    assert_eq!(figures(&caches)[0], ("tenant", 5, 3));
+    caches.forget_everything().await;
+    caches.tidy().await;
+    assert_eq!(caches.figures()[0].entries, 0);
+}
+
+#[tokio::test]
 async fn a_hit_is_not_loaded_again() {
     let caches = Caches::new(10);
     assert_eq!(get(&caches, 1).await.settings.minimum_message_size, 1);

@@ -92,7 +92,7 @@ macro_rules! section {
     };
 }
 
-fn sections(config: &Config) -> [Section<'_>; 5] {
+fn sections(config: &Config) -> [Section<'_>; 6] {
     [
         section!("http", config.http, config.http.enabled),
         section!("mqtt", config.mqtt, config.mqtt.enabled),
@@ -104,6 +104,14 @@ fn sections(config: &Config) -> [Section<'_>; 5] {
             bind: config.health.bind,
             allow_insecure: config.health.allow_insecure,
             port: config.health.port,
+            tls: None,
+        },
+        Section {
+            name: "metrics.emqx",
+            enabled: config.metrics.emqx.enabled,
+            bind: config.metrics.emqx.bind,
+            allow_insecure: config.metrics.emqx.allow_insecure,
+            port: config.metrics.emqx.port,
             tls: None,
         },
     ]

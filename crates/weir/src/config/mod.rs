@@ -20,6 +20,7 @@ use weir_management::ManagementConfig;
 use weir_mqtt::MqttConfig;
 use weir_northbound_amqp::{AmqpConfig, EventsConfig};
 
+use crate::emqx::EmqxConfig;
 use crate::health::HealthConfig;
 
 pub use listeners::TlsConfig;
@@ -30,8 +31,8 @@ pub use reference::reference;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Folder for everything the gateway keeps: the registry and the first accounts. Made if it is
-    /// not there, for its owner alone.
+    /// Folder for everything the gateway keeps: the registry, the first accounts, and what tenants have
+    /// used of their limits. Made if it is not there, for its owner alone.
     pub data_dir: PathBuf,
     /// Threads that carry messages. One is cheapest per message; more are of use when one processor
     /// is not enough.
@@ -75,6 +76,8 @@ pub struct MetricsConfig {
     pub max_tenants: usize,
     /// Seconds without traffic and connections after which a tenant's series are removed; 0 means never.
     pub tenant_idle_timeout: u64,
+    /// The same metrics under EMQX's names, for dashboards that were made for EMQX.
+    pub emqx: EmqxConfig,
 }
 
 impl Default for MetricsConfig {
@@ -82,6 +85,7 @@ impl Default for MetricsConfig {
         Self {
             max_tenants: weir_metrics::Options::default().max_tenants,
             tenant_idle_timeout: 0,
+            emqx: EmqxConfig::default(),
         }
     }
 }
@@ -344,6 +348,7 @@ impl Config {
                 "password_hash is not a bcrypt hash",
             );
         }
+        mistakes.extend(self.metrics.emqx.mistakes());
         mistakes.extend(listeners::mistakes(self));
         mistakes
     }
