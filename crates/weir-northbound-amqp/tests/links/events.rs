@@ -259,14 +259,22 @@ async fn who_loses_the_permission_may_still_settle_and_what_is_left_was_no_attem
     for number in 0..2 {
         gateway.event(&format!("device-{number}"), number).await;
     }
-    let mut application = Application::connect(gateway.address).await;
+    let mut wire = Wire::to(gateway.address).await;
+    let mut application = Application::connect(wire.address).await;
     let mut receiver = application.receiver(EVENTS).await;
     let first = next(&mut receiver).await;
     assert_eq!(text(&first), "0");
     assert_eq!(text(&next(&mut receiver).await), "1");
-    gateway.withdraw().await;
-    // It is told of that only after it has had the time to do this.
+    // What it says now is on its way when it is told, and arrives after that.
+    wire.hold(true);
     receiver.accept(&first).await.unwrap();
+    while timeout(Duration::from_millis(200), wire.heard())
+        .await
+        .is_ok()
+    {}
+    gateway.withdraw().await;
+    wire.heard().await;
+    wire.hold(false);
     let ended = timeout(DEADLINE, receiver.recv::<Data>()).await.unwrap();
     assert!(ended.is_err(), "{ended:?}");
     application.close().await;
