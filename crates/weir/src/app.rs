@@ -349,8 +349,14 @@ async fn keep_metrics(metrics: Metrics, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(METRICS_UPKEEP);
     loop {
         tokio::select! {
-            _ = ticks.tick() => metrics.upkeep(Instant::now()),
+            _ = ticks.tick() => {}
             () = stop.cancelled() => return,
+        }
+        let metrics = metrics.clone();
+        // With thousands of tenants that takes a while: not on the threads that carry messages.
+        let upkeep = tokio::task::spawn_blocking(move || metrics.upkeep(Instant::now()));
+        if let Err(error) = upkeep.await {
+            tracing::error!(%error, "the metrics were not kept in order");
         }
     }
 }

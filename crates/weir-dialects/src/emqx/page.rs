@@ -42,7 +42,11 @@ impl Page {
         if separator == ',' {
             self.text.push('}');
         }
-        let _ = writeln!(self.text, " {value}");
+        let _ = if value.is_infinite() && value > 0.0 {
+            writeln!(self.text, " +Inf")
+        } else {
+            writeln!(self.text, " {value}")
+        };
     }
 
     pub(super) fn finish(self) -> String {

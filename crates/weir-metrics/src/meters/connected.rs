@@ -67,6 +67,7 @@ impl ConnectedMeter {
             let epoch = self.clock.epoch(now);
             self.duration.record(elapsed.saturating_mul(before), epoch);
         }
-        *until = Some(now);
+        // Who read the clock first may come last: time that was added is not added again.
+        *until = Some(until.map_or(now, |until| until.max(now)));
     }
 }

@@ -79,10 +79,14 @@ impl EmqxConfig {
         check("key", is_key, "must not be empty or contain a colon");
         let is_given = |secret: &Option<Secret>| {
             let secret = secret.as_ref();
-            secret.is_none_or(|secret| !secret.reveal().is_empty())
+            let is_text = |secret: &Secret| {
+                let text = secret.reveal();
+                !text.is_empty() && text.trim() == text
+            };
+            secret.is_none_or(is_text)
         };
-        check("secret", is_given(&self.secret), "must not be empty");
-        check("token", is_given(&self.token), "must not be empty");
+        check("secret", is_given(&self.secret), BLANK);
+        check("token", is_given(&self.token), BLANK);
         let has_login = has_key || has_secret || self.token.is_some();
         check(
             "enabled",
@@ -93,6 +97,9 @@ impl EmqxConfig {
         mistakes
     }
 }
+
+/// For a secret that nobody could send.
+const BLANK: &str = "must not be empty, nor begin or end with white space";
 
 #[cfg(test)]
 mod tests {
