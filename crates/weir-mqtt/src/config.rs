@@ -44,8 +44,9 @@ pub struct MqttConfig {
     /// topic then names tenant and device, and their registration is all that is checked.
     /// Default: true.
     pub authentication_required: bool,
-    /// The largest payload, in bytes, 0 to 268435327. A packet whose remaining length exceeds it by
-    /// more than 128 ends its connection. Default: 2048.
+    /// The largest payload, in bytes, 0 to 268435327. What is held against it is the packet: one whose
+    /// remaining length exceeds it by more than 128, for the topic, ends its connection (as Hono has it,
+    /// so a payload may have a few bytes more). Default: 2048.
     pub max_payload_size: usize,
     /// Seconds in which a connection has to send its CONNECT, and then the gateway to check it;
     /// 1 to 600, anything else counts as the nearest of the two. Hono allows 90, which lets a

@@ -164,13 +164,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             }
             begun = downlinks.finish(&mut wire.outbox);
         }
-        // What has no outcome yet gets one without a listener, and applications are told that the
-        // device takes no more commands; core sees to that.
-        drop(uplinks);
         let End::Close(code, ending) = end else {
             return None;
         };
-        tracing::debug!(?code, ?ending, "connection closed");
+        ending.log(code, uplinks.client().own());
+        // What has no outcome yet gets one without a listener, and applications are told that the
+        // device takes no more commands; core sees to that.
+        drop(uplinks);
         if codec.disconnect(code, ending.text(), &mut wire.outbox) {
             traffic.count(MqttCount::DisconnectSent);
         }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_listener::{Tls, TlsError, TlsFiles};
 
-use crate::config::TlsConfig;
+use crate::config::{Config, TlsConfig};
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -75,6 +75,43 @@ impl<'a> Certificates<'a> {
     pub(crate) fn into_loaded(self) -> Vec<Tls> {
         self.loaded.into_iter().map(|(_, tls)| tls).collect()
     }
+}
+
+/// Whether every certificate that the configuration names can be used.
+///
+/// # Errors
+/// For the first that cannot.
+pub(crate) fn check(config: &Config) -> Result<(), TlsError> {
+    let mut certificates = Certificates::new(&config.tls);
+    let Config {
+        http,
+        mqtt,
+        management,
+        northbound,
+        ..
+    } = config;
+    let amqp = &northbound.amqp;
+    let rows = [
+        (http.enabled, &http.tls_certificate, &http.tls_key, &None),
+        (mqtt.enabled, &mqtt.tls_certificate, &mqtt.tls_key, &None),
+        (
+            management.enabled,
+            &management.tls_certificate,
+            &management.tls_key,
+            &None,
+        ),
+        (
+            true,
+            &amqp.tls_certificate,
+            &amqp.tls_key,
+            &amqp.tls_client_ca,
+        ),
+    ];
+    for (_, certificate, key, authorities) in rows.into_iter().filter(|(is_on, ..)| *is_on) {
+        let authorities = authorities.as_deref();
+        certificates.load_trusting("", certificate.as_deref(), key.as_deref(), authorities)?;
+    }
+    Ok(())
 }
 
 /// Keeps looking at their files until `stop` is cancelled.

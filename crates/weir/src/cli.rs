@@ -24,7 +24,7 @@ use crate::operator::fleet::export::ExportArgs;
 use crate::operator::tenant::TenantArgs;
 use crate::operator::{self, credentials, device, fleet, tenant};
 use crate::secrets::{self, Login};
-use crate::{demo, limits, logging};
+use crate::{certificates, demo, limits, logging};
 
 pub use crate::person::words;
 
@@ -185,10 +185,11 @@ fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &config.northbound.amqp.permissions {
         Permissions::check(path).context("northbound.amqp.permissions")?;
     }
+    certificates::check(&config)?;
     let source = args
         .config
         .as_deref()
-        .unwrap_or_else(|| Path::new("the default configuration"));
+        .unwrap_or_else(|| Path::new("the default configuration, with what the environment sets,"));
     writeln!(std::io::stdout(), "{} is valid", source.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -289,5 +290,24 @@ mod tests {
         );
         std::fs::write(&permissions, "{}").unwrap();
         check(&args).unwrap();
+    }
+
+    #[test]
+    fn a_check_finds_certificates_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let args = ConfigArgs {
+            config: Some(path("weir.toml")),
+        };
+        let (certificate, key) = (path("it.pem"), path("it.key"));
+        for section in ["tls", "northbound.amqp"] {
+            let prefix = if section == "tls" { "" } else { "tls_" };
+            let config = format!(
+                "[{section}]\n{prefix}certificate = {certificate:?}\n{prefix}key = {key:?}\n"
+            );
+            std::fs::write(path("weir.toml"), config).unwrap();
+            let mistake = format!("{:#}", check(&args).unwrap_err());
+            assert!(mistake.contains("it.pem"), "{mistake}");
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! How a connection ends, and why.
 
+use std::time::Instant;
+
 use rmqtt_codec::v5::DisconnectReasonCode;
-use weir_core::{Reason, Refusal};
+use weir_core::{DeviceId, LogLimit, Protocol, Reason, Refusal, TenantId};
 use weir_metrics::MqttCount;
 
+use crate::client::Own;
 use crate::codec::Violation;
 
 /// How a connection ends.
@@ -72,7 +75,32 @@ impl From<Refusal> for Ending {
     }
 }
 
+/// What a device does over and over is told a few times a second.
+static ENDED: LogLimit = LogLimit::new();
+
 impl Ending {
+    /// Tells operators of what nobody else tells them: a message or a registration that is refused is
+    /// logged already.
+    pub(super) fn log(&self, code: DisconnectReasonCode, own: Own<'_>) {
+        let text = match self {
+            Self::Violation(text) => text,
+            Self::Silence => "silent for longer than its keep-alive",
+            Self::Refused(_) | Self::RegistrationEnded(_) | Self::Shutdown => return,
+        };
+        if let Some(unlogged) = ENDED.admit(Instant::now()) {
+            let (tenant, device) = own.unzip();
+            tracing::info!(
+                protocol = Protocol::Mqtt.type_name(),
+                tenant = tenant.map(TenantId::as_str),
+                device = device.map(DeviceId::as_str),
+                ?code,
+                text,
+                unlogged,
+                "connection ended"
+            );
+        }
+    }
+
     /// What an MQTT 5 client is told in words.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
