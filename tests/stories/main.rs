@@ -17,6 +17,7 @@
 //! * [`slow`]: devices that read nothing.
 //! * [`limits`]: what a tenant's devices may use, and what they hear when it is too much.
 //! * [`reconnect`]: all devices come at once, again and again.
+//! * [`aws_iot`]: the metrics under AWS IoT's names, line by line in a file.
 //! * [`emqx`]: the metrics under EMQX's names, and who may read them.
 //! * [`operation`]: configuration, accounts, logs, the demonstration.
 //! * [`commands`]: what operators do to tenants, devices and credentials from a shell, and what it does
@@ -38,6 +39,7 @@
     reason = "the gateway's log belongs to a failed story"
 )]
 
+mod aws_iot;
 mod certificates;
 mod commands;
 mod downlink;

@@ -24,6 +24,7 @@ use weir_metrics::Metrics;
 use weir_northbound_amqp::{Embedded, Endpoint};
 use weir_registry::{Options, SqlRegistry};
 
+use crate::aws_iot::AwsIot;
 use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::emqx::Emqx;
@@ -49,6 +50,7 @@ pub struct App {
     locks: (File, Option<File>),
     health: Health,
     emqx: Option<Emqx>,
+    aws_iot: Option<AwsIot>,
     registry: SqlRegistry,
     tenants: Tenants,
     metrics: Metrics,
@@ -100,6 +102,10 @@ impl App {
             secrets::lock_folder(&config.data_dir)?,
             secrets::lock_registry(config)?,
         );
+        let aws_iot = match &config.metrics.aws_iot {
+            on if on.enabled => Some(AwsIot::build(on, metrics.clone())?),
+            _ => None,
+        };
         let registry = open_registry(config).await?;
         let tenants = Tenants::of(&registry).await?;
 
@@ -162,6 +168,7 @@ impl App {
             locks,
             health,
             emqx,
+            aws_iot,
             registry,
             tenants,
             metrics,
@@ -229,6 +236,9 @@ impl App {
         if let Some(emqx) = self.emqx {
             let scrapers = ConnectionBudget::new(OPERATOR_CONNECTIONS);
             watch.spawn(emqx.run(scrapers, stop_health.clone(), LAST_DRAIN));
+        }
+        if let Some(aws_iot) = self.aws_iot {
+            watch.spawn(aws_iot.run(stop_health.clone(), LAST_DRAIN));
         }
         watch.spawn(self.keeper.run(stop_health.clone()));
         watch.spawn(keep_metrics(metrics, stop_health.clone()));

@@ -10,6 +10,7 @@
 //! * [`config`]: one TOML file, every key also an environment variable, mistakes told with their line.
 //! * [`secrets`]: the accounts made at the first start.
 //! * [`health`]: liveness, readiness and the metrics' pages.
+//! * [`aws_iot`]: the metrics under AWS IoT's names, written as lines for CloudWatch.
 //! * [`emqx`]: the same metrics under EMQX's names, on a listener of its own.
 //! * `process`, `figures`: what the process and the parts have to tell at each scrape.
 //! * `usage`: what tenants have used of their limits, kept over restarts.
@@ -20,6 +21,7 @@
 
 pub mod app;
 mod application;
+pub mod aws_iot;
 mod certificates;
 pub mod cli;
 pub mod config;

@@ -20,6 +20,7 @@ use weir_management::ManagementConfig;
 use weir_mqtt::MqttConfig;
 use weir_northbound_amqp::{AmqpConfig, EventsConfig};
 
+use crate::aws_iot::AwsIotConfig;
 use crate::emqx::EmqxConfig;
 use crate::health::HealthConfig;
 
@@ -76,6 +77,9 @@ pub struct MetricsConfig {
     pub max_tenants: usize,
     /// Seconds without traffic and connections after which a tenant's series are removed; 0 means never.
     pub tenant_idle_timeout: u64,
+    /// The same metrics under the names of AWS IoT's message broker, as lines in CloudWatch's embedded
+    /// metric format.
+    pub aws_iot: AwsIotConfig,
     /// The same metrics under EMQX's names, for dashboards that were made for EMQX.
     pub emqx: EmqxConfig,
 }
@@ -85,6 +89,7 @@ impl Default for MetricsConfig {
         Self {
             max_tenants: weir_metrics::Options::default().max_tenants,
             tenant_idle_timeout: 0,
+            aws_iot: AwsIotConfig::default(),
             emqx: EmqxConfig::default(),
         }
     }
@@ -348,6 +353,7 @@ impl Config {
                 "password_hash is not a bcrypt hash",
             );
         }
+        mistakes.extend(self.metrics.aws_iot.mistakes());
         mistakes.extend(self.metrics.emqx.mistakes());
         mistakes.extend(listeners::mistakes(self));
         mistakes
