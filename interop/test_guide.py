@@ -210,6 +210,11 @@ def test_every_command_of_the_operator_guide_works(reader):
     reader.write("permissions.json", permissions)
     reader.write("weir.toml", several.replace("/etc/weir", str(reader.folder)))
     reader.run(check)
+    emqx, aws_iot = OPERATORS["Probes and metrics"]
+    reader.write("weir.toml", emqx)
+    reader.run(f"WEIR__METRICS__EMQX__SECRET=secret {check}")
+    reader.write("weir.toml", aws_iot)
+    reader.run(check)
 
     certificate, key = reader.folder / "gateway.pem", reader.folder / "gateway.key"
     reader.start(**{"tls.certificate": certificate, "tls.key": key}, **TLS_PORTS)
@@ -284,6 +289,7 @@ def test_they_show_nothing_that_is_not_tried():
         "Over HTTP": ["sh"],
         "Searching": ["sh", "sh"],
         "PostgreSQL": ["sql", "toml"],
+        "Probes and metrics": ["toml", "toml"],
         "Backup and restore": ["sh", "sh", "sh", "sh"],
     }
     assert re.findall(r"^\$ (.*)$", USERS["Start"][0], re.MULTILINE) == [
