@@ -11,7 +11,11 @@ use crate::{Given, device, open};
 
 #[tokio::test]
 async fn a_tenant_is_replaced_whole_and_only_in_the_expected_version() {
-    let Given { registry, .. } = Given::new().await;
+    let Given {
+        registry,
+        folder: _kept,
+        ..
+    } = Given::new().await;
     let sized = Tenant {
         minimum_message_size: 7,
         ..Tenant::default()

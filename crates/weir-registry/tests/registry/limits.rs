@@ -19,7 +19,9 @@ async fn room(general: Option<u64>, own: Option<i64>) -> usize {
         ..Options::default()
     };
     let Given {
-        registry, tenant, ..
+        registry,
+        tenant,
+        folder: _kept,
     } = Given::with(options).await;
     if let Some(own) = own {
         let settings = limited(json!({"max-devices": own}));

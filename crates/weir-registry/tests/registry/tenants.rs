@@ -51,7 +51,11 @@ async fn anchored(registry: &SqlRegistry, subject_dn: &str) -> Option<TenantId> 
 
 #[tokio::test]
 async fn an_alias_leads_to_its_tenant_and_is_one_tenants() {
-    let Given { registry, .. } = Given::new().await;
+    let Given {
+        registry,
+        folder: _kept,
+        ..
+    } = Given::new().await;
     let alias = unique("alias");
     assert_eq!(named(&registry, &alias).await, None);
     let with_alias = || tenant(json!({"alias": alias}));
@@ -83,7 +87,11 @@ async fn an_alias_leads_to_its_tenant_and_is_one_tenants() {
 
 #[tokio::test]
 async fn a_tenants_own_id_goes_before_anothers_alias() {
-    let Given { registry, .. } = Given::new().await;
+    let Given {
+        registry,
+        folder: _kept,
+        ..
+    } = Given::new().await;
     let name = unique("name");
     let other = create(&registry, tenant(json!({"alias": name})))
         .await
@@ -99,7 +107,11 @@ async fn a_tenants_own_id_goes_before_anothers_alias() {
 
 #[tokio::test]
 async fn an_authority_is_one_tenants_unless_both_are_of_one_group() {
-    let Given { registry, .. } = Given::new().await;
+    let Given {
+        registry,
+        folder: _kept,
+        ..
+    } = Given::new().await;
     let dn = format!("CN={}", unique("ca"));
     let id = create(&registry, trusting(&dn, Some("g"), FAR))
         .await
@@ -131,7 +143,11 @@ async fn an_authority_is_one_tenants_unless_both_are_of_one_group() {
 
 #[tokio::test]
 async fn a_trust_anchor_leads_to_its_tenant_while_it_is_valid_and_no_other_has_it() {
-    let Given { registry, .. } = Given::new().await;
+    let Given {
+        registry,
+        folder: _kept,
+        ..
+    } = Given::new().await;
     let dn = format!("CN={}", unique("ca"));
     assert_eq!(anchored(&registry, &dn).await, None);
     let first = create(&registry, trusting(&dn, Some("g"), FAR))
