@@ -115,7 +115,7 @@ fn a_route_shows_what_became_of_its_messages() {
         ("rule_actions_failed", "telemetry", 2_000.0),
         ("rule_matched", "event", 4_000.0),
         ("action_queuing", "event", 7.0),
-        ("action_queuing", "telemetry", 0.0),
+        ("action_queuing", "telemetry", 5.0),
         ("rule_matched", "command_response", 6_000.0),
         ("connector_status", "northbound", 1.0),
     ];

@@ -196,7 +196,7 @@ part of the gateway that it is about is there.
 * **Histograms** have `_bucket`, `_sum` and `_count`. Durations have buckets from half a millisecond to ten seconds, and up to
   a minute for devices that wait for a command; payloads from nothing to 1 MiB. Bounds are written as decimals
   (`le=\"1.0\"`). Beside them, and beside summaries, is a gauge `_max`: the largest value of the last two to three minutes.
-* **Examples**: in OpenMetrics a bucket of a duration may have the `trace_id` of its latest message that is traced.
+* **Examples**: in OpenMetrics a bucket of a duration has the `trace_id` of its latest message that is traced. So far none is.
 * `status` is `forwarded` (somebody took it), `unprocessable` (the sender's fault) or `undeliverable` (anything else).
   `weir_uplinks_abandoned_total` counts messages whose device had gone before their outcome was known; they are in the other
   series too, as what became of them.

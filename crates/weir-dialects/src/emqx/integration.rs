@@ -20,21 +20,27 @@ pub(super) struct Rule {
 
 pub(super) fn rules(reading: &Reading<'_>) -> [Rule; 3] {
     let all = Numbers::of(reading.tally).all;
-    let rule = |id, outcomes, stored: Option<Name>| {
+    let queued = |id: &str| {
         let queued = reading.figures.of(Name::ConsumerQueue);
         let queued = queued.filter(|(labels, _)| labels.last().is_some_and(|kind| &**kind == id));
-        let stored = stored.into_iter().flat_map(|name| reading.figures.of(name));
-        let waiting: f64 = queued.chain(stored).map(|(_, value)| value).sum();
-        Rule {
-            id,
-            outcomes,
-            waiting: waiting as u64,
-        }
+        queued.map(|(_, value)| value).sum()
     };
+    let rule = |id, outcomes, waiting: f64| Rule {
+        id,
+        outcomes,
+        waiting: waiting as u64,
+    };
+    // An event is stored until it has its outcome, also while it is in a link's queue.
+    let stored = reading.figures.of(Name::EventsStored);
+    let stored = stored.map(|(_, value)| value).sum();
     [
-        rule("telemetry", all.telemetry, None),
-        rule("event", all.events, Some(Name::EventsStored)),
-        rule("command_response", all.responses, None),
+        rule("telemetry", all.telemetry, queued("telemetry")),
+        rule("event", all.events, stored),
+        rule(
+            "command_response",
+            all.responses,
+            queued("command_response"),
+        ),
     ]
 }
 

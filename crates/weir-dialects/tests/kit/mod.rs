@@ -29,6 +29,7 @@ impl Source for Process {
     fn families(&self) -> &'static [Name] {
         &[
             Name::CertificateExpiry,
+            Name::ConsumerQueue,
             Name::EventsStored,
             Name::ProcessMaxFds,
             Name::ProcessStart,
@@ -37,6 +38,9 @@ impl Source for Process {
 
     fn collect(&self, figures: &mut Figures) {
         figures.tell(Name::CertificateExpiry, &["mqtt"], 2_000_000_000.0);
+        figures.tell(Name::ConsumerQueue, &["acme", "telemetry"], 5.0);
+        // Of the seven.
+        figures.tell(Name::ConsumerQueue, &["acme", "event"], 3.0);
         figures.tell(Name::EventsStored, &["acme"], 7.0);
         figures.tell(Name::ProcessMaxFds, &[], 1024.0);
         figures.tell(Name::ProcessStart, &[], 1_000.0);
