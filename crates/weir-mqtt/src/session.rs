@@ -164,14 +164,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Future<Output = Halt>> Connected<S, F
             }
             begun = downlinks.finish(&mut wire.outbox);
         }
-        let End::Close(code, ending) = end else {
-            return None;
+        let told = match end {
+            // The answers to what came right before its DISCONNECT.
+            End::Left if !wire.outbox.is_empty() => None,
+            End::Gone | End::Left => return None,
+            End::Close(code, ending) => Some((code, ending)),
         };
-        ending.log(code, uplinks.client().own());
+        if let Some((code, ending)) = &told {
+            ending.log(*code, uplinks.client().own());
+        }
         // What has no outcome yet gets one without a listener, and applications are told that the
         // device takes no more commands; core sees to that.
         drop(uplinks);
-        if codec.disconnect(code, ending.text(), &mut wire.outbox) {
+        if let Some((code, ending)) = told
+            && codec.disconnect(code, ending.text(), &mut wire.outbox)
+        {
             traffic.count(MqttCount::DisconnectSent);
         }
         traffic.add(MqttCount::BytesSent, wire.outbox.len() as u64);

@@ -42,6 +42,19 @@ async fn on_stop_a_client_that_has_not_connected_is_let_go() {
     gateway.served.await.unwrap();
 }
 
+/// A client may say all it has to say at once.
+#[tokio::test]
+async fn what_came_right_before_the_disconnect_is_answered() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client().await;
+    let login = connect(4, "sensor1@acme", "secret");
+    let all = [&login[..], &PINGREQ, &[0xe0, 0]].concat();
+    client.send(&all).await;
+    client.expect_connack(0).await;
+    client.expect(&[0xd0, 0]).await;
+    client.expect_end().await;
+}
+
 #[tokio::test]
 async fn a_silent_client_is_dropped_after_its_keep_alive() {
     let gateway = Gateway::start().await;
