@@ -1,11 +1,13 @@
 //! What a tenant's devices may use: connections, time, bytes (device contract §1.12).
 
 use reqwest::Client;
+use reqwest::header::RETRY_AFTER;
+use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::kit::{
-    Answer, Application, Command, Commander, Device, Fate, Gateway, MqttDevice, basic,
+    Answer, Application, Command, Commander, Device, End, Fate, Gateway, MqttDevice, basic,
     mqtt_connect, mqtt_socket, payload, story,
 };
 
@@ -254,5 +256,167 @@ fn a_damaged_file_is_told_of_and_put_aside() {
         assert!(gateway.data().join("usage.json.damaged").exists());
         assert_eq!(post(&gateway, &device, 100).await.0, 202);
         assert_refused(&gateway, &device, 1).await;
+    });
+}
+
+/// So many messages at once, and then one a day: none is added while a story lasts.
+fn rate(of: &str, burst: u32) -> Value {
+    let rate = json!({"max-messages-per-second": 0.000_01, "burst": burst});
+    json!({"resource-limits": {"message-rate": {of: rate}}})
+}
+
+/// Each of the two rates, the text of its refusals, and whether it is one device that has it.
+const RATES: [(&str, &str, bool); 2] = [
+    (
+        "device",
+        "device's message rate exceeds configured maximum value",
+        true,
+    ),
+    (
+        "tenant",
+        "tenant's message rate exceeds configured maximum value",
+        false,
+    ),
+];
+
+async fn configure(gateway: &Gateway, device: &Device, tenant: &Value) {
+    let path = format!("tenants/{}", device.tenant);
+    gateway.manage(reqwest::Method::PUT, &path, tenant).await;
+}
+
+#[test]
+fn over_http_a_burst_passes_and_what_comes_too_fast_is_refused() {
+    story(async {
+        let gateway = Gateway::start().await;
+        let stranger = gateway.tenant_and_device().await;
+        for (of, text, is_per_device) in RATES {
+            let device = limited(&gateway, rate(of, 2)).await;
+            let other = gateway.device(&device.tenant, "other", json!({})).await;
+            for _ in 0..2 {
+                assert_eq!(post(&gateway, &device, 1).await.0, 202);
+            }
+            let request = Client::new()
+                .put(gateway.http(&format!("/telemetry/{}/{}", device.tenant, device.id)));
+            let answer = basic(request, &device).body("x").send().await.unwrap();
+            assert_eq!(answer.status(), 429);
+            let seconds = answer.headers()[RETRY_AFTER].to_str().unwrap();
+            let seconds: u32 = seconds.parse().unwrap();
+            assert!((1..=100_000).contains(&seconds), "{seconds}");
+            let error: Value = answer.json().await.unwrap();
+            assert_eq!(error, json!({"error": text}));
+
+            let expected = if is_per_device { 202 } else { 429 };
+            assert_eq!(post(&gateway, &other, 1).await.0, expected, "{of}");
+            assert_eq!(post(&gateway, &stranger, 1).await.0, 202);
+            let counted = ["forwarded", "unprocessable", "undeliverable"];
+            let counts = async || {
+                let series = gateway.metrics().await;
+                counted.map(|status| series.uploads(&device.tenant, status))
+            };
+            let passed = 2 + usize::from(is_per_device);
+            assert_eq!(counts().await, [passed, 4 - passed, 0], "{of}");
+
+            // One more may come at once.
+            configure(&gateway, &device, &rate(of, 3)).await;
+            assert_eq!(post(&gateway, &device, 1).await.0, 202);
+            let refused = post(&gateway, &device, 1).await;
+            assert_eq!(refused, (429, json!({"error": text})));
+            configure(&gateway, &device, &json!({})).await;
+            assert_eq!(post(&gateway, &device, 1).await.0, 202);
+        }
+        assert!(gateway.log().contains("message-rate-exceeded"));
+    });
+}
+
+#[test]
+fn over_mqtt_a_burst_passes_and_what_comes_too_fast_is_refused() {
+    story(async {
+        let gateway = Gateway::start().await;
+        for (of, text, is_per_device) in RATES {
+            for version in [3, 5] {
+                let device = limited(&gateway, rate(of, 2)).await;
+                let other = gateway.device(&device.tenant, "other", json!({})).await;
+                let connect = async |device: &Device| match version {
+                    3 => MqttDevice::v3(&gateway, device).await.unwrap(),
+                    _ => MqttDevice::v5(&gateway, device).await.unwrap(),
+                };
+                let (mut mqtt, mut other) = (connect(&device).await, connect(&other).await);
+                let success = Answer::Acknowledged { success: true };
+                // Version 3.1.1 cannot say that it was refused.
+                let refused = Answer::Acknowledged {
+                    success: version == 3,
+                };
+                let careless = "event/?on-error=ignore";
+                for expected in [success, success, refused] {
+                    let answer = mqtt.publish(careless, "x").await;
+                    assert_eq!(answer, expected, "{of} {version}");
+                }
+                let expected = if is_per_device { success } else { refused };
+                assert_eq!(other.publish(careless, "x").await, expected, "{of}");
+
+                // QoS 0 has no answer, but counts.
+                mqtt.send("telemetry/?on-error=ignore", "x", false).await;
+                mqtt.flush().await;
+                let passed = 2 + usize::from(is_per_device);
+                let unprocessable = 5 - passed;
+                gateway
+                    .until(|series| {
+                        series.uploads(&device.tenant, "unprocessable") == unprocessable
+                    })
+                    .await;
+                let series = gateway.metrics().await;
+                assert_eq!(series.uploads(&device.tenant, "forwarded"), passed);
+                assert_eq!(series.uploads(&device.tenant, "undeliverable"), 0);
+
+                // The connection goes on, and the next message finds the new limit.
+                configure(&gateway, &device, &rate(of, 3)).await;
+                assert_eq!(mqtt.publish("event", "x").await, success);
+                assert_eq!(mqtt.subscribe("error///#", 0).await, Some(0));
+                mqtt.send("event/?correlation-id=7", "x", true).await;
+                let error: Value = serde_json::from_str(&mqtt.command().await.payload).unwrap();
+                assert_eq!(
+                    (&error["code"], &error["message"]),
+                    (&json!(429), &json!(text))
+                );
+
+                mqtt.send("event/?on-error=disconnect", "x", true).await;
+                let told = match version {
+                    3 => End::Closed,
+                    _ => End::Told(DisconnectReasonCode::MessageRateTooHigh),
+                };
+                assert_eq!(mqtt.end().await, told, "{of}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_gateway_sends_for_a_device_is_that_devices_rate() {
+    story(async {
+        let gateway = Gateway::start().await;
+        let hub = limited(&gateway, rate("device", 1)).await;
+        for edge in ["one", "two"] {
+            let via = json!({"via": [hub.id]});
+            gateway.device(&hub.tenant, edge, via).await;
+        }
+        let mut mqtt = MqttDevice::v5(&gateway, &hub).await.unwrap();
+        let rows = [
+            ("event//one", true),
+            ("event//two", true),
+            ("event", true),
+            ("event//one", false),
+            ("event//two", false),
+            ("event", false),
+        ];
+        for (topic, success) in rows {
+            let topic = format!("{topic}/?on-error=ignore");
+            let answer = mqtt.publish(&topic, "x").await;
+            assert_eq!(answer, Answer::Acknowledged { success }, "{topic}");
+        }
+        // The device has one rate on all its ways.
+        let path = format!("/event/{}/one", hub.tenant);
+        let request = Client::new().put(gateway.http(&path));
+        let answer = basic(request, &hub).body("x").send().await.unwrap();
+        assert_eq!(answer.status(), 429);
     });
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_metrics::{AttemptOutcome, Status};
 
@@ -40,6 +41,8 @@ pub enum Reason {
     InstanceConnectionsExceeded,
     /// A fault of our own.
     Internal,
+    /// Messages come faster than they may. One passes after so long, if no other takes its place.
+    MessageRateExceeded(RateOf, Duration),
     /// The consumer did not process the message and may be offered it again.
     Modified,
     /// A consumer is there, but takes nothing more at the moment.
@@ -89,6 +92,15 @@ pub enum Rule {
     Qos,
 }
 
+/// Whose messages come too fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateOf {
+    /// Those of the device they are from.
+    Device,
+    /// Those of all of the tenant's devices together.
+    Tenant,
+}
+
 /// What is wrong with presented credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialFault {
@@ -135,7 +147,7 @@ impl Reason {
             | Self::TenantUnknown
             | Self::UndeliverableHere => 404,
             Self::PayloadTooLarge => 413,
-            Self::DataVolumeExceeded => 429,
+            Self::DataVolumeExceeded | Self::MessageRateExceeded(..) => 429,
             Self::Internal
             | Self::Rejected(RejectCondition::InternalError, _)
             | Self::Unsettled => 500,
@@ -170,7 +182,7 @@ impl Reason {
 
     /// Whether the sender may succeed with the same message later.
     pub fn may_retry(&self) -> bool {
-        !self.is_client_error()
+        !self.is_client_error() || matches!(self, Self::MessageRateExceeded(..))
     }
 
     /// Whether it ends an authenticated connection that can send nothing good any more.
@@ -196,6 +208,7 @@ impl Reason {
             | Self::ForeignTenant
             | Self::InstanceConnectionsExceeded
             | Self::Internal
+            | Self::MessageRateExceeded(..)
             | Self::Modified
             | Self::NoConsumer
             | Self::NoCredit
@@ -234,6 +247,12 @@ impl Reason {
             Self::Internal
             | Self::Rejected(RejectCondition::InternalError, _)
             | Self::Unsettled => "Internal server error",
+            Self::MessageRateExceeded(RateOf::Device, _) => {
+                "device's message rate exceeds configured maximum value"
+            }
+            Self::MessageRateExceeded(RateOf::Tenant, _) => {
+                "tenant's message rate exceeds configured maximum value"
+            }
             Self::Modified | Self::Released => "consumer didn't process the message",
             Self::NoConsumer | Self::NoCredit => "no consumer available",
             Self::NoSuchEndpoint => "no such endpoint",
@@ -285,6 +304,7 @@ impl Reason {
             Self::GatewayUnknown => "gateway-unknown",
             Self::InstanceConnectionsExceeded => "instance-connections-exceeded",
             Self::Internal => "internal",
+            Self::MessageRateExceeded(..) => "message-rate-exceeded",
             Self::Modified => "modified",
             Self::NoConsumer => "no-consumer",
             Self::NoCredit => "no-credit",
@@ -305,7 +325,7 @@ impl Reason {
         }
     }
 
-    /// One example of every reason, also of each rule, fault and condition, in the order of their
+    /// One example of every reason, also of each rule, fault, condition and rate, in the order of their
     /// names.
     pub fn examples() -> impl Iterator<Item = Self> {
         std::iter::successors(Some(Self::AdapterDisabled), Self::next_example)
@@ -316,6 +336,7 @@ impl Reason {
         use CredentialFault as Fault;
         use RejectCondition as Condition;
         let bad = |rule, text| Self::BadRequest(rule, Cow::Borrowed(text));
+        let too_fast = |rate_of| Self::MessageRateExceeded(rate_of, Duration::from_secs(1));
         let rejected = |condition| Self::Rejected(condition, Some("temperature is missing".into()));
         Some(match self {
             Self::AdapterDisabled => bad(Rule::Address, "malformed topic name"),
@@ -341,7 +362,9 @@ impl Reason {
             Self::GatewayNotAuthorised => Self::GatewayUnknown,
             Self::GatewayUnknown => Self::InstanceConnectionsExceeded,
             Self::InstanceConnectionsExceeded => Self::Internal,
-            Self::Internal => Self::Modified,
+            Self::Internal => too_fast(RateOf::Device),
+            Self::MessageRateExceeded(RateOf::Device, _) => too_fast(RateOf::Tenant),
+            Self::MessageRateExceeded(RateOf::Tenant, _) => Self::Modified,
             Self::Modified => Self::NoConsumer,
             Self::NoConsumer => Self::NoCredit,
             Self::NoCredit => Self::NoSuchEndpoint,

@@ -1,5 +1,7 @@
 //! What is resolved once for a connection (or an exchange) and used for each of its messages.
 
+mod origin;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,17 +12,21 @@ use weir_metrics::TenantMeters;
 use crate::connection_events::{self, Cause};
 use crate::connections::Place;
 use crate::provisioning::announce;
-use crate::usage::{Seat, TenantUsage, Volume};
+use crate::refusals::Refused;
+use crate::usage::{Seat, TenantUsage};
 use crate::{
     Assertion, AssertionError, Cached, Defaults, Delivery, DeviceId, Downstream, Endpoint,
     LogLimit, LookupError, Outcome, Outlet, Pipeline, Principal, Protocol, Reason,
-    RegisteredTenant, Rule, Tenant, TenantId, shorten,
+    RegisteredTenant, Rule, TenantId, shorten,
 };
+
+pub(crate) use origin::Origin;
 
 /// Edge devices a gateway's session remembers. When there are more, it starts anew.
 const EDGE_DEVICES: usize = 10_000;
 
 static ANONYMOUS_REFUSALS: LogLimit = LogLimit::new();
+static RATE_REFUSALS: LogLimit = LogLimit::new();
 
 /// An authenticated device's connection or exchange.
 ///
@@ -57,44 +63,6 @@ struct Open {
 struct Origins {
     own: Option<Arc<Origin>>,
     edge: HashMap<DeviceId, Arc<Origin>>,
-}
-
-/// One device that messages come from, resolved.
-pub(crate) struct Origin {
-    pub(crate) device: DeviceId,
-    tenant: Cached<RegisteredTenant>,
-    assertion: Cached<Assertion>,
-    pub(crate) defaults: Arc<Defaults>,
-    /// How much its tenant's devices may exchange, if that is limited.
-    volume: Option<Volume>,
-}
-
-impl Origin {
-    /// Its tenant's configuration.
-    pub(crate) fn tenant(&self) -> &Tenant {
-        &self.tenant.settings
-    }
-
-    fn is_stale(&self) -> bool {
-        let is_over = || self.volume.as_ref().is_some_and(Volume::is_over);
-        self.tenant.is_stale() || self.assertion.is_stale() || is_over()
-    }
-
-    /// Whether its tenant's devices may not exchange as much as a message of this accounting size.
-    pub(crate) fn is_too_much(&self, size: u64) -> bool {
-        let volume = self.volume.as_ref();
-        volume.is_some_and(|volume| volume.refuses(size))
-    }
-
-    /// Lets commands find the way to a device that has more than one gateway (northbound contract
-    /// §5.1).
-    pub(crate) fn tell_where_seen(&self, session: &Session) {
-        if self.assertion.via.len() > 1 {
-            let Principal { tenant, device, .. } = &session.principal;
-            let router = session.pipeline.commands().router();
-            router.seen_at(tenant, &self.device, device);
-        }
-    }
 }
 
 impl Session {
@@ -209,7 +177,7 @@ impl Session {
     /// Ends a message that could not be parsed. It is logged, and not counted as a message.
     pub fn refuse(&self, reason: Reason) -> Outcome {
         let principal = &self.principal;
-        if let Some(unlogged) = self.admit_line() {
+        if let Some(unlogged) = self.admit_line(&reason) {
             tracing::info!(
                 protocol = self.protocol.type_name(),
                 tenant = principal.tenant.as_str(),
@@ -221,16 +189,20 @@ impl Session {
                 "request refused"
             );
         }
+        let refusals = self.pipeline.refusals();
+        refusals.count(self.protocol, Refused::Request, &reason);
         let terminal = self.is_ended_by(&reason);
         Outcome::refused(reason, terminal)
     }
 
     /// Whether a line about a refusal is to be logged, and if so how many were not. What those can cause
-    /// who have not said who they are is told a few times a second.
-    pub(crate) fn admit_line(&self) -> Option<u64> {
-        match self.principal.is_authenticated() {
-            true => Some(0),
-            false => ANONYMOUS_REFUSALS.admit(Instant::now()),
+    /// who have not said who they are is told a few times a second; so is what comes too fast, from
+    /// whomever.
+    pub(crate) fn admit_line(&self, reason: &Reason) -> Option<u64> {
+        match reason {
+            Reason::MessageRateExceeded(..) => RATE_REFUSALS.admit(Instant::now()),
+            _ if self.principal.is_authenticated() => Some(0),
+            _ => ANONYMOUS_REFUSALS.admit(Instant::now()),
         }
     }
 
@@ -300,12 +272,14 @@ impl Session {
         let settings = &tenant.settings;
         let defaults = Arc::new(Defaults::merge(&settings.defaults, &assertion.defaults));
         let volume = self.usage.volume(settings);
+        let pace = self.usage.pace(settings, device);
         let origin = Origin {
             device: device.clone(),
             tenant,
             assertion,
             defaults,
             volume,
+            pace,
         };
         Ok(self.remember(Arc::new(origin)))
     }

@@ -1,6 +1,6 @@
 //! A tenant's limits (Hono's `registration-limits` and `resource-limits`).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::Timestamp;
@@ -48,6 +48,9 @@ pub struct ResourceLimits {
     /// Minutes connected per period.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_duration: Option<ConnectionDuration>,
+    /// Messages per second. Weir's own; Hono has no such limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_rate: Option<MessageRates>,
     /// Free for the operator.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub ext: Map<String, Value>,
@@ -79,6 +82,33 @@ pub struct ConnectionDuration {
     /// The period; a month if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<Period>,
+}
+
+/// How fast a tenant's devices may send: telemetry, events and responses to commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct MessageRates {
+    /// All of them together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<MessageRate>,
+    /// Each of them. What a gateway sends for a device is the device's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<MessageRate>,
+}
+
+/// How fast messages may come.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct MessageRate {
+    /// Messages per second in the long run, more than 0; -1 means no limit.
+    #[serde(
+        serialize_with = "as_short_as_possible",
+        skip_serializing_if = "is_without_limit"
+    )]
+    pub max_messages_per_second: f64,
+    /// Messages that may come at once after a silence, 1 or more; as many as in a second if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
 }
 
 /// A stretch of time after which counting starts anew.
@@ -134,7 +164,17 @@ impl Default for ResourceLimits {
             max_ttl_command_response: -1,
             data_volume: None,
             connection_duration: None,
+            message_rate: None,
             ext: Map::new(),
+        }
+    }
+}
+
+impl Default for MessageRate {
+    fn default() -> Self {
+        Self {
+            max_messages_per_second: -1.0,
+            burst: None,
         }
     }
 }
@@ -147,4 +187,22 @@ fn unlimited() -> i64 {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_unlimited(value: &i64) -> bool {
     *value == -1
+}
+
+// The same.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_without_limit(per_second: &f64) -> bool {
+    *per_second == -1.0
+}
+
+/// A number without a fraction as an integer, as it was probably written.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn as_short_as_possible<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // The cast keeps to the bounds of an integer, and what is beyond them is another number then.
+    let integer = *number as i64;
+    if integer as f64 == *number {
+        serializer.serialize_i64(integer)
+    } else {
+        serializer.serialize_f64(*number)
+    }
 }

@@ -10,7 +10,7 @@ use weir_core::{CredentialFault, Endpoint, Outcome, Reason, RejectCondition, Rul
 use crate::handover::AnswerBody;
 
 /// Seconds after which a device may try a refused upload again.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("2");
+const RETRY_SECONDS: u64 = 2;
 const NOT_FOUND: &str = "<html><body><h1>Resource not found</h1></body></html>";
 /// The text of an answer that has none.
 const NO_TEXT: &str = "N/A";
@@ -60,7 +60,7 @@ pub fn answer_to(reason: &Reason) -> HttpAnswer {
             Content::Error(text) => Some(text.into_owned()),
             Content::Empty | Content::Page(_) => None,
         },
-        retry: answer.retry,
+        retry: answer.retry.is_some(),
         challenges: answer.challenges,
     }
 }
@@ -72,8 +72,8 @@ pub(crate) struct Answer {
     pub(crate) content: Content,
     /// Whether the device is told how to authenticate.
     pub(crate) challenges: bool,
-    /// Whether the device is told when to try again.
-    pub(crate) retry: bool,
+    /// After how many seconds the device may try again, if it is told that.
+    pub(crate) retry: Option<u64>,
     /// The methods that the address knows, if that is what the answer is about.
     pub(crate) allow: Option<&'static str>,
     /// Whether the connection ends with it.
@@ -130,7 +130,9 @@ impl Answer {
             Reason::DeviceUnknown | Reason::TenantUnknown | Reason::UndeliverableHere => {
                 (Code::NOT_FOUND, told().into())
             }
-            Reason::DataVolumeExceeded => (Code::TOO_MANY_REQUESTS, told().into()),
+            Reason::DataVolumeExceeded | Reason::MessageRateExceeded(..) => {
+                (Code::TOO_MANY_REQUESTS, told().into())
+            }
             Reason::PayloadTooLarge => (Code::PAYLOAD_TOO_LARGE, NO_TEXT.into()),
             Reason::Modified
             | Reason::NoConsumer
@@ -162,7 +164,7 @@ impl Answer {
         );
         Self {
             challenges,
-            retry: reason.may_retry() && phase == Phase::Upload,
+            retry: retry_after(reason, phase),
             ..Self::error(status, text)
         }
     }
@@ -227,7 +229,7 @@ impl Answer {
             status,
             content: Content::Empty,
             challenges: false,
-            retry: false,
+            retry: None,
             allow: None,
             closes: false,
         }
@@ -254,8 +256,8 @@ impl Answer {
                 headers.append(WWW_AUTHENTICATE, challenge.clone());
             }
         }
-        if self.retry {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        if let Some(seconds) = self.retry {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -267,8 +269,26 @@ impl Answer {
     }
 }
 
+/// After how many seconds what was refused for this reason may be tried again, if that may help
+/// (RFC 9110 §10.2.3). Hono says so of uploads alone; of what came too fast, which Hono does not know, it is
+/// said always.
+fn retry_after(reason: &Reason, phase: Phase) -> Option<u64> {
+    match reason {
+        // In whole seconds, and not before there is room.
+        Reason::MessageRateExceeded(_, wait) => {
+            let is_more = wait.subsec_nanos() > 0;
+            Some((wait.as_secs() + u64::from(is_more)).max(1))
+        }
+        _ => (phase == Phase::Upload && reason.may_retry()).then_some(RETRY_SECONDS),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use weir_core::RateOf;
+
     use super::*;
 
     /// One row of the failure matrix (contract §8): status and text, the latter `None` for a page.
@@ -377,7 +397,36 @@ mod tests {
                 None => Content::Page(NOT_FOUND),
             };
             assert_eq!(answer.content, content, "{reason:?}");
-            assert_eq!(answer.retry, status == 503, "{reason:?}");
+            let retry = (status == 503).then_some(RETRY_SECONDS);
+            assert_eq!(answer.retry, retry, "{reason:?}");
+        }
+    }
+
+    /// §8.2, column HTTP, and what Hono has no limit for: whose rate, how long until a message passes,
+    /// and what the device is told of that.
+    #[test]
+    fn who_has_sent_too_much_is_told_how_long_to_wait_if_that_is_known() {
+        let refusal = |reason: &Reason, phase| {
+            let answer = Answer::refusal(reason, phase);
+            assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(
+                answer.content,
+                Content::Error(reason.text().to_owned().into())
+            );
+            answer.retry
+        };
+        assert_eq!(refusal(&Reason::DataVolumeExceeded, Phase::Upload), None);
+        let rows = [
+            (RateOf::Device, Duration::from_nanos(1), 1),
+            (RateOf::Device, Duration::from_secs(1), 1),
+            (RateOf::Tenant, Duration::from_millis(1001), 2),
+            (RateOf::Tenant, Duration::from_secs(100_000), 100_000),
+            (RateOf::Tenant, Duration::ZERO, 1),
+        ];
+        for (rate_of, wait, seconds) in rows {
+            let reason = Reason::MessageRateExceeded(rate_of, wait);
+            assert_eq!(refusal(&reason, Phase::Upload), Some(seconds), "{wait:?}");
+            assert_eq!(refusal(&reason, Phase::Response), Some(seconds), "{wait:?}");
         }
     }
 
@@ -386,7 +435,8 @@ mod tests {
         for phase in [Phase::Authentication, Phase::Response] {
             for (reason, status, _) in matrix() {
                 let answer = Answer::refusal(&reason, phase);
-                assert!(!answer.retry, "{reason:?}");
+                let is_too_fast = matches!(reason, Reason::MessageRateExceeded(..));
+                assert_eq!(answer.retry.is_some(), is_too_fast, "{reason:?}");
                 let internal = reason.status() == 500;
                 let expected = if internal { 500 } else { status };
                 assert_eq!(answer.status.as_u16(), expected, "{reason:?}");

@@ -187,6 +187,7 @@ fn broken(path: String, text: &str) -> Broken {
     let expected = match expected {
         "i64" => "an integer",
         "u64" | "u32" => "an integer from 0 on",
+        "f64" => "a number",
         "a map" => "an object",
         "a sequence" => "an array",
         other if other.starts_with("struct ") => "an object",

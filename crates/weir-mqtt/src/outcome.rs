@@ -135,6 +135,10 @@ fn answer(reason: &Reason) -> Answer {
             (V3Code::NotAuthorized, V5Code::QuotaExceeded),
             Code::QuotaExceeded,
         ),
+        Reason::MessageRateExceeded(..) => (
+            (V3Code::NotAuthorized, V5Code::QuotaExceeded),
+            Code::MessageRateTooHigh,
+        ),
         Reason::PayloadTooLarge => (not_authorized, Code::PacketTooLarge),
         Reason::Rejected(RejectCondition::InternalError | RejectCondition::Other, _)
         | Reason::UndeliverableHere => (not_authorized, Code::ImplementationSpecificError),

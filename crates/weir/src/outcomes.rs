@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use weir_core::{CredentialFault, Reason, RejectCondition, Rule};
+use weir_core::{CredentialFault, RateOf, Reason, RejectCondition, Rule};
 
 /// `docs/outcomes.md` as it has to be.
 fn page() -> String {
@@ -39,7 +39,8 @@ goes by the status, which is the same everywhere: over HTTP (two exceptions are 
 * **403, 404: somebody has to change the registry**, or the device its address. Try again seldom: every few
   minutes at most.
 * **429, CONNACK `0x97`: the tenant has used up what it may.** It helps to wait until other devices have gone or the next
-  period begins, or to be given more. MQTT 3.1.1 says `0x05`.
+  period begins, or to be given more. MQTT 3.1.1 says `0x05`. With `Retry-After`, or DISCONNECT `0x96`, the message has come too
+  fast: send the same later, and all messages more slowly.
 * **400, 413: mend the firmware.** The same message will never be taken. Go on with the next one.
 
 ";
@@ -81,6 +82,7 @@ const V5: &[(u8, &str)] = &[
     (0x8b, "Server shutting down"),
     (0x90, "Topic Name invalid"),
     (0x95, "Packet too large"),
+    (0x96, "Message rate too high"),
     (0x97, "Quota exceeded"),
     (0x99, "Payload format invalid"),
     (0x9b, "QoS not supported"),
@@ -120,6 +122,8 @@ fn kind(reason: &Reason) -> &'static str {
         Reason::BadRequest(Rule::ContentType, _) => ", content type",
         Reason::BadRequest(Rule::Encoding, _) => ", encoding",
         Reason::BadRequest(Rule::Qos, _) => ", QoS",
+        Reason::MessageRateExceeded(RateOf::Device, _) => ", the device's",
+        Reason::MessageRateExceeded(RateOf::Tenant, _) => ", the tenant's",
         Reason::Rejected(RejectCondition::InternalError, _) => ", `amqp:internal-error`",
         Reason::Rejected(RejectCondition::ResourceLimitExceeded, _) => {
             ", `amqp:resource-limit-exceeded`"
@@ -185,14 +189,16 @@ fn what_to_do_can_be_told_from_the_status_or_the_code() {
     for reason in Reason::examples() {
         let (http, mqtt) = (weir_http::answer_to(&reason), weir_mqtt::answer_to(&reason));
         let again = reason.may_retry();
+        let is_too_fast = mqtt.disconnect_v5 == 0x96;
         assert_eq!(
-            (http.status >= 500, http.retry),
+            (http.status >= 500 || is_too_fast, http.retry),
             (again, again),
             "{reason:?}"
         );
+        assert!(!is_too_fast || reason.status() == 429, "{reason:?}");
         let is_unavailable = [0x88, 0x9c].contains(&mqtt.connack_v5);
         assert_eq!(is_unavailable, mqtt.connack_v3 == 0x03, "{reason:?}");
-        assert!(again || !is_unavailable, "{reason:?}");
+        assert!(http.status >= 500 || !is_unavailable, "{reason:?}");
         let is_login = mqtt.connack_v3 == 0x04;
         assert_eq!(is_login, mqtt.connack_v5 == 0x86, "{reason:?}");
         assert!(is_login || reason.status() != 401, "{reason:?}");

@@ -4,6 +4,8 @@
 //! * A message adds its size to one counter when its record is written. Whether the next one is too much
 //!   is told by a [`Volume`]: the period's limit and end, resolved once with everything else that a
 //!   session knows of its tenant, and anew when the tenant's configuration or the period changes.
+//! * Whether the next one comes too fast is told by a [`Pace`], from buckets of tokens: `rate.rs` is one of
+//!   them, `pace.rs` has those of a tenant and its devices. They are not kept over restarts.
 //! * A connection takes a [`Seat`], and is refused one if there are too many or too much was used.
 //! * `period.rs` says when periods begin and how much of a limit the first of them gets, `sum.rs` what was
 //!   used in the present one.
@@ -19,7 +21,9 @@
 //! A message is counted when its outcome is known, so those that are in flight at the same time may
 //! together pass the limit. What is counted is what this process has taken.
 
+mod pace;
 mod period;
+mod rate;
 mod snapshot;
 mod sum;
 mod tenant;
@@ -34,6 +38,7 @@ use time::OffsetDateTime;
 
 use crate::{ChangeKind, ChangeListener, ChangeSubject, RegistryChange, TenantId};
 
+pub(crate) use pace::Pace;
 pub use snapshot::{PeriodSum, TenantSums, UsageSnapshot};
 pub(crate) use tenant::{Seat, TenantUsage, Volume};
 
@@ -130,11 +135,12 @@ impl ChangeListener for Usage {
 }
 
 impl Tenants {
-    /// Forgets those that nobody holds and that have no limit: nothing was to be kept of them.
+    /// Forgets those that nobody holds and of which nothing is to be kept: they have no limit, and their
+    /// buckets are full.
     fn sweep(&mut self, now: OffsetDateTime, at: Instant) {
         self.known.retain(|_, usage| {
             let is_held = Arc::strong_count(usage) > 1;
-            is_held || !usage.sums(now, at).is_empty()
+            is_held || !usage.sums(now, at).is_empty() || usage.buckets().are_in_use(at)
         });
         self.sweep_at = SWEEP_FROM.max(2 * self.known.len());
     }

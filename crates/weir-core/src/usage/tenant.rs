@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use weir_metrics::Status;
 
+use super::pace::{Buckets, Pace};
 use super::snapshot::TenantSums;
 use super::sum::{Effective, Limit, Sum};
-use crate::{Reason, Tenant};
+use crate::{DeviceId, Reason, Tenant};
 
 /// The counters of one tenant. Sessions hold it, so that a message finds it without a look-up.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct TenantUsage {
     /// That of `volume`.
     era: AtomicU64,
     connected: Mutex<Connected>,
+    buckets: Buckets,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl TenantUsage {
             era: volume.era().into(),
             volume: volume.into(),
             connected: connected.into(),
+            buckets: Buckets::new(at),
         }
     }
 
@@ -114,6 +117,15 @@ impl TenantUsage {
             era: sum.era(),
             effective,
         })
+    }
+
+    /// How fast messages of a device may come. `None` is as fast as they like.
+    pub(crate) fn pace(self: &Arc<Self>, tenant: &Tenant, device: &DeviceId) -> Option<Pace> {
+        Pace::new(self, tenant, device)
+    }
+
+    pub(super) fn buckets(&self) -> &Buckets {
+        &self.buckets
     }
 
     /// Takes in one more connection.
@@ -194,6 +206,8 @@ impl TenantUsage {
         connected.pass(at);
         let seconds = connected.time.as_secs();
         connected.sum.reset(now, seconds);
+        drop(connected);
+        self.buckets.reset();
     }
 }
 

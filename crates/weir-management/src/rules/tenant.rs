@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use weir_core::{
-    AdapterSettings, ConnectionDuration, DataVolume, MAX_ID, Period, PeriodMode,
-    RegistrationLimits, ResourceLimits, Tenant, Tracing,
+    AdapterSettings, ConnectionDuration, DataVolume, MAX_ID, MessageRate, MessageRates, Period,
+    PeriodMode, RegistrationLimits, ResourceLimits, Tenant, Tracing,
 };
 
 use super::anchor;
@@ -15,6 +15,8 @@ use crate::object::{Broken, check_length, elements, leave_nulls_out, members, pa
 const LIMIT: &str = "a positive number or 0 is expected, or -1 for no limit";
 /// The highest number of what is an int for Hono's components.
 const MAX_INT: i64 = i32::MAX as i64;
+/// Seconds of a hundred years. What takes longer than that to come was not meant.
+const CENTURY: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
 
 /// A tenant's configuration; without a body, the default one.
 pub(crate) fn tenant(body: Option<&[u8]>) -> Result<Tenant, Failure> {
@@ -41,6 +43,9 @@ fn tidy_all(members: &mut Map<String, Value>) -> Result<(), Broken> {
     tidy::<Period>(members, "resource-limits.data-volume.period")?;
     tidy::<ConnectionDuration>(members, "resource-limits.connection-duration")?;
     tidy::<Period>(members, "resource-limits.connection-duration.period")?;
+    tidy::<MessageRates>(members, "resource-limits.message-rate")?;
+    tidy::<MessageRate>(members, "resource-limits.message-rate.tenant")?;
+    tidy::<MessageRate>(members, "resource-limits.message-rate.device")?;
     tidy::<Tracing>(members, "tracing")?;
     let adapters = members.get_mut("adapters").and_then(Value::as_array_mut);
     for (place, adapter) in adapters.into_iter().flatten().enumerate() {
@@ -128,6 +133,30 @@ fn check_resources(limits: &ResourceLimits) -> Result<(), Broken> {
         check_limits(&[("max-minutes", duration.max_minutes)])
             .and_then(|()| check_period(duration.period.as_ref()))
             .map_err(|broken| broken.within("connection-duration"))?;
+    }
+    if let Some(MessageRates { tenant, device }) = &limits.message_rate {
+        for (whose, rate) in [("tenant", tenant), ("device", device)] {
+            let checked = rate.as_ref().map_or(Ok(()), check_rate);
+            checked.map_err(|broken| broken.within(whose).within("message-rate"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_rate(rate: &MessageRate) -> Result<(), Broken> {
+    let per_second = rate.max_messages_per_second;
+    // A tenant whose devices may not send at all is one that is disabled.
+    if per_second <= 0.0 && per_second != -1.0 {
+        let rule = "a number above 0 is expected, or -1 for no limit";
+        return Err(Broken::new("max-messages-per-second", rule));
+    }
+    let burst = rate.burst.unwrap_or(1);
+    if burst == 0 {
+        return Err(Broken::new("burst", "at least 1 is expected"));
+    }
+    if f64::from(burst) / per_second > CENTURY {
+        let rule = "as few take more than a hundred years for a burst";
+        return Err(Broken::new("max-messages-per-second", rule));
     }
     Ok(())
 }

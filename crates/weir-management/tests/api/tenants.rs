@@ -122,7 +122,11 @@ async fn limits_that_break_a_rule() {
         format!(r#"{{"resource-limits": {{"data-volume": {{{since}, {members}}}}}}}"#)
     };
     let duration = |members: &str| volume(members).replace("data-volume", "connection-duration");
+    let rate = |members: &str| {
+        format!(r#"{{"resource-limits": {{"message-rate": {{"device": {{{members}}}}}}}}}"#)
+    };
     let within_volume = "resource-limits.data-volume.";
+    let within_rate = "resource-limits.message-rate.device.max-messages-per-second: ";
     let mut rows: Vec<(String, &str)> = vec![
         (
             r#"{"registration-limits": [5]}"#.into(),
@@ -215,6 +219,41 @@ async fn limits_that_break_a_rule() {
             duration(r#""period": {"mode": "days"}"#),
             "resource-limits.connection-duration.period.no-of-days: ",
         ),
+        (
+            r#"{"resource-limits": {"message-rate": 5}}"#.into(),
+            "resource-limits.message-rate: an object",
+        ),
+        (
+            r#"{"resource-limits": {"message-rate": {"tenant": [5, 1]}}}"#.into(),
+            "resource-limits.message-rate.tenant: an object",
+        ),
+        (
+            r#"{"resource-limits": {"message-rate": {"tenant": {"burst": 0}}}}"#.into(),
+            "resource-limits.message-rate.tenant.burst: at least 1 is expected",
+        ),
+        (
+            r#"{"resource-limits": {"message-rate": {"burst": 1}}}"#.into(),
+            "resource-limits.message-rate.burst: there is no such",
+        ),
+        (rate(r#""max-messages-per-second": 0"#), within_rate),
+        (rate(r#""max-messages-per-second": -0.5"#), within_rate),
+        (rate(r#""max-messages-per-second": -2"#), within_rate),
+        (
+            rate(r#""max-messages-per-second": "1""#),
+            "device.max-messages-per-second: a number is expected",
+        ),
+        (
+            rate(r#""max-messages-per-second": 1e-9, "burst": 4"#),
+            within_rate,
+        ),
+        (
+            rate(r#""burst": 1.5"#),
+            "message-rate.device.burst: an integer from 0 on",
+        ),
+        (
+            rate(r#""per-second": null"#),
+            "message-rate.device.per-second: there is no such",
+        ),
     ];
     for name in [
         "max-connections",
@@ -270,9 +309,32 @@ async fn what_is_set_of_a_tenant_is_shown_and_defaults_are_not() {
                                 "period": {"mode": "days", "no-of-days": 1}},
                 "connection-duration": {"effective-since": since, "max-minutes": 6,
                                         "period": {"mode": "monthly"}},
+                "message-rate": {"tenant": {"max-messages-per-second": 100, "burst": 4_294_967_295_u32},
+                                 "device": {"max-messages-per-second": 0.1}},
                 "ext": {"x": 1}
             }}),
             None,
+        ),
+        (
+            json!({"enabled": true, "resource-limits": {"message-rate": {
+                "tenant": {"max-messages-per-second": 1.0, "burst": null}, "device": null
+            }}}),
+            Some(
+                json!({"enabled": true, "resource-limits": {"message-rate": {
+                    "tenant": {"max-messages-per-second": 1}
+                }}}),
+            ),
+        ),
+        (
+            json!({"enabled": true, "resource-limits": {"message-rate": {
+                "tenant": {"max-messages-per-second": -1.0, "burst": 1},
+                "device": {"max-messages-per-second": null}
+            }}}),
+            Some(
+                json!({"enabled": true, "resource-limits": {"message-rate": {
+                    "tenant": {"burst": 1}, "device": {}
+                }}}),
+            ),
         ),
         (
             json!({"resource-limits": {"max-ttl": -1, "data-volume":

@@ -1,8 +1,9 @@
 //! Walks the failure matrix of the device contract (§8), columns MQTT CONN and MQTT MSG.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use weir_core::CredentialFault;
+use weir_core::{CredentialFault, RateOf};
 
 use super::*;
 
@@ -43,7 +44,11 @@ fn bad(rule: Rule) -> Reason {
     Reason::BadRequest(rule, Cow::Borrowed("text"))
 }
 
-/// §8.1, §8.3 and §8.4: the reason with its status, whether it is terminal for a message of the
+fn too_fast(rate_of: RateOf) -> Reason {
+    Reason::MessageRateExceeded(rate_of, Duration::from_secs(1))
+}
+
+/// §8.1 to §8.4: the reason with its status, whether it is terminal for a message of the
 /// connected device's own, and what an MQTT 5 client is told when the connection ends.
 #[test]
 fn messages() {
@@ -64,6 +69,9 @@ fn messages() {
         (bad(Rule::ContentType), 400, false, 0x99),
         (bad(Rule::Encoding), 400, false, 0x82),
         (Reason::PayloadTooLarge, 413, false, 0x95),
+        (Reason::DataVolumeExceeded, 429, false, 0x97),
+        (too_fast(RateOf::Device), 429, false, 0x96),
+        (too_fast(RateOf::Tenant), 429, false, 0x96),
         (Reason::NoConsumer, 503, false, 0x83),
         (Reason::NoCredit, 503, false, 0x89),
         (Reason::Released, 503, false, 0x83),

@@ -18,12 +18,12 @@ use crate::uplink::Waited;
 use crate::world::{Fixture, fixture, received, refused};
 use crate::{
     Endpoint, Outcome, Protocol, Reason, Received, RejectCondition, ResponseHead, Session,
-    Timestamp, TraceContext,
+    Timestamp,
 };
 
 impl Fixture {
     /// Sends a message, of which this is to become.
-    async fn upload(
+    pub(super) async fn upload(
         &self,
         session: &Arc<Session>,
         message: Received,
@@ -40,7 +40,7 @@ impl Fixture {
     }
 
     /// What the tenant has used so far.
-    fn consumed(&self) -> u64 {
+    pub(super) fn consumed(&self) -> u64 {
         let usage = self.pipeline.usage().of(&"acme".into());
         let _limited = usage.volume(&tenant(volume(i64::MAX)));
         let sums = usage.sums(OffsetDateTime::now_utc(), Instant::now());
@@ -48,7 +48,7 @@ impl Fixture {
     }
 }
 
-fn message(size: usize) -> Received {
+pub(super) fn message(size: usize) -> Received {
     Received {
         payload: Bytes::from(vec![b'x'; size]),
         content_type: Some(ByteString::from_static("text/plain")),
@@ -56,7 +56,7 @@ fn message(size: usize) -> Received {
     }
 }
 
-fn response(size: usize) -> Received {
+pub(super) fn response(size: usize) -> Received {
     let reply_to = ReplyTo {
         messaging: Messaging::Amqp,
         correlation_id: ByteString::from_static("c1"),
@@ -81,7 +81,7 @@ fn command(size: usize) -> Command {
         reply_to: None,
         content_type: None,
         payload: Bytes::from(vec![b'x'; size]),
-        trace: TraceContext::unsampled(),
+        trace: None,
     }
 }
 

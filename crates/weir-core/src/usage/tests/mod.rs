@@ -3,6 +3,7 @@
 mod connections;
 mod messages;
 mod periods;
+mod rates;
 
 use std::time::{Duration, Instant};
 

@@ -58,6 +58,13 @@ fn value(kind: Kind, path: &str, value: &Value) -> Value {
         Value::String(text) if is_instant(path) => {
             instant(text).map_or_else(|| value.clone(), |instant| instant.unix_timestamp().into())
         }
+        // The API shows a number without a fraction as an integer.
+        Value::Number(number) if number.is_f64() => {
+            match number.as_f64().map(|number| (number, number as i64)) {
+                Some((number, integer)) if integer as f64 == number => integer.into(),
+                _ => value.clone(),
+            }
+        }
         value => value.clone(),
     }
 }
@@ -183,6 +190,27 @@ mod tests {
                 Kind::Tenant,
                 json!({"resource-limits": {"max-ttl": 10}}),
                 json!({"resource-limits": {"max-ttl": 11}}),
+                false,
+            ),
+            (
+                Kind::Tenant,
+                json!({"resource-limits": {"message-rate": {
+                    "tenant": {"max-messages-per-second": 10.0},
+                    "device": {"max-messages-per-second": -1.0}
+                }}}),
+                json!({"resource-limits": {"message-rate": {
+                    "tenant": {"max-messages-per-second": 10}
+                }}}),
+                true,
+            ),
+            (
+                Kind::Tenant,
+                json!({"resource-limits": {"message-rate": {
+                    "device": {"max-messages-per-second": 0.5}
+                }}}),
+                json!({"resource-limits": {"message-rate": {
+                    "device": {"max-messages-per-second": 0}
+                }}}),
                 false,
             ),
             (
