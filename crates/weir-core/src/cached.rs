@@ -37,6 +37,15 @@ impl<T> Cached<T> {
     }
 }
 
+/// Whether both were handed out as one and the same.
+impl<T> PartialEq for Cached<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for Cached<T> {}
+
 impl<T> Clone for Cached<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())

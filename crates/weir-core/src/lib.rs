@@ -17,6 +17,7 @@
 //! * [`Reason`] is the closed list of why a message or a connection is refused.
 //! * [`Registry`] (tenants, devices, credentials) and [`Northbound`] (where messages go) are the
 //!   traits that other crates implement. Core depends on neither.
+//! * [`Tracer`] decides what is told of to whoever collects traces; a trace travels as a [`TraceContext`].
 //! * [`Usage`] counts what tenants use, and refuses what is more than their limits allow.
 //! * [`PasswordVerifier`] and [`Accounts`] check secrets, off the async threads and remembered
 //!   briefly; [`ConnectionBudget`] bounds what a process holds open.
@@ -45,8 +46,10 @@ mod pipeline;
 mod protocol;
 mod provisioning;
 mod reason;
+mod refusals;
 mod registry;
 mod session;
+mod spans;
 mod tenant;
 mod tenant_limits;
 mod timestamp;
@@ -74,12 +77,14 @@ pub use northbound::{
 pub use password::{HashFunction, PasswordFigures, PasswordSecret, PasswordVerifier, Validity};
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use protocol::{Channel, ContentRule, Protocol};
-pub use reason::{CredentialFault, Reason, RejectCondition, Rule};
+pub use reason::{CredentialFault, RateOf, Reason, RejectCondition, Rule};
 pub use registry::{AssertionError, LookupError, NewDevice, ProvisionError, Registry};
 pub use session::Session;
+pub use spans::{Parent, Span, SpanKind, SpanSink, SpanValue, Tracer};
 pub use tenant::{AdapterSettings, RegisteredTenant, SamplingMode, Tenant, Tracing};
 pub use tenant_limits::{
-    ConnectionDuration, DataVolume, Period, PeriodMode, RegistrationLimits, ResourceLimits,
+    ConnectionDuration, DataVolume, MessageRate, MessageRates, Period, PeriodMode,
+    RegistrationLimits, ResourceLimits,
 };
 pub use timestamp::{NotATimestamp, Timestamp};
 pub use trace::{TraceContext, Traceparent};

@@ -8,10 +8,13 @@ use weir_metrics::{AttemptOutcome, Metrics, cipher_suite};
 use crate::authentication::authenticate;
 use crate::command::{CommandRouter, Commands, LocalRouter};
 use crate::connections::Connections;
+use crate::refusals::{Refusals, Refused};
+use crate::spans::{Ending, OpenTrace};
 use crate::{
     Anonymous, AuthenticationError, ChangeListener, Channel, ClientContext, ConnectionEvents,
     LogLimit, Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason,
-    Registry, RegistryChange, Session, Target, TenantId, Usage, anonymous, shorten,
+    Registry, RegistryChange, Session, SpanKind, SpanValue, Target, TenantId, Tracer, Usage,
+    anonymous, shorten,
 };
 
 /// What those can cause who have not logged in is told a few times a second.
@@ -32,6 +35,8 @@ struct Parts {
     connections: Arc<Connections>,
     commands: Commands,
     connection_events: ConnectionEvents,
+    refusals: Arc<Refusals>,
+    tracer: Tracer,
     usage: Usage,
 }
 
@@ -41,6 +46,8 @@ pub struct PipelineOptions {
     pub router: Arc<dyn CommandRouter>,
     /// Who is told of devices that connect and disconnect.
     pub connection_events: ConnectionEvents,
+    /// What is told of to whoever collects traces; nothing unless set otherwise.
+    pub tracer: Tracer,
     /// What tenants have used so far.
     pub usage: Usage,
 }
@@ -50,6 +57,7 @@ impl Default for PipelineOptions {
         Self {
             router: Arc::new(LocalRouter::default()),
             connection_events: ConnectionEvents::default(),
+            tracer: Tracer::default(),
             usage: Usage::default(),
         }
     }
@@ -67,9 +75,18 @@ impl Pipeline {
         let PipelineOptions {
             router,
             connection_events,
+            tracer,
             usage,
         } = options;
-        let commands = Commands::new(registry.clone(), router, metrics.clone(), usage.clone());
+        let refusals = Arc::new(Refusals::new());
+        metrics.register(refusals.clone());
+        let commands = Commands::new(
+            registry.clone(),
+            router,
+            metrics.clone(),
+            usage.clone(),
+            tracer.clone(),
+        );
         Self(Arc::new(Parts {
             registry,
             northbound,
@@ -78,6 +95,8 @@ impl Pipeline {
             connections: Arc::default(),
             commands,
             connection_events,
+            refusals,
+            tracer,
             usage,
         }))
     }
@@ -126,7 +145,12 @@ impl Pipeline {
     ) -> Result<Arc<Session>, Reason> {
         let channel = channel.into();
         let tenant = Some(principal.tenant.clone());
-        match Session::connect(self, channel.protocol, principal, remote_id).await {
+        let trace = ConnectTrace::begin(self, channel, &principal);
+        let connected = Session::connect(self, channel.protocol, principal, remote_id).await;
+        if let Some(trace) = trace {
+            trace.end(connected.as_ref().err());
+        }
+        match connected {
             Ok(session) => {
                 self.count_attempt(channel, tenant.as_ref(), AttemptOutcome::Succeeded);
                 Ok(session)
@@ -154,7 +178,17 @@ impl Pipeline {
                 "connection refused"
             );
         }
+        let refusals = self.refusals();
+        refusals.count(channel.protocol, Refused::Connection, reason);
         self.count_attempt(channel, error.tenant.as_ref(), reason.attempt_outcome());
+    }
+
+    /// Counts a connection that was closed before it had said a word, because there is no place for it. It
+    /// has not attempted anything (device contract §7.3).
+    pub fn no_place(&self, protocol: Protocol) {
+        let reason = Reason::InstanceConnectionsExceeded;
+        self.refusals()
+            .count(protocol, Refused::Connection, &reason);
     }
 
     /// Opens a session for one exchange of a protocol without connections.
@@ -194,6 +228,8 @@ impl Pipeline {
                 "request refused"
             );
         }
+        let refusals = self.refusals();
+        refusals.count(protocol, Refused::Request, &reason);
         Outcome::refused(reason, false)
     }
 
@@ -230,6 +266,14 @@ impl Pipeline {
         &*self.0.northbound
     }
 
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.0.tracer
+    }
+
     pub(crate) fn usage(&self) -> &Usage {
         &self.0.usage
     }
@@ -237,6 +281,54 @@ impl Pipeline {
     /// Where everything is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+}
+
+/// An attempt to connect that is told of.
+struct ConnectTrace {
+    trace: Box<OpenTrace>,
+    started: Instant,
+    attributes: Vec<(&'static str, SpanValue)>,
+}
+
+impl ConnectTrace {
+    fn begin(pipeline: &Pipeline, channel: Channel, principal: &Principal) -> Option<Self> {
+        let Principal {
+            tenant,
+            device,
+            auth_id,
+            snapshot,
+            ..
+        } = principal;
+        let mode = || snapshot.settings.sampling_mode(auth_id.as_ref());
+        let trace = pipeline.tracer().begin(mode, None).1?;
+        let mut attributes = vec![
+            ("component", channel.protocol.type_name().into()),
+            ("tenant_id", tenant.as_str().into()),
+            ("device_id", device.as_str().into()),
+        ];
+        let auth_id = auth_id.as_ref();
+        attributes.extend(auth_id.map(|auth_id| ("auth_id", auth_id.as_str().into())));
+        Some(Self {
+            trace,
+            started: Instant::now(),
+            attributes,
+        })
+    }
+
+    fn end(mut self, refused: Option<&Reason>) {
+        if let Some(reason) = refused {
+            self.attributes.push(("reason", reason.name().into()));
+        }
+        let ending = Ending {
+            name: "connect",
+            kind: SpanKind::Server,
+            started: self.started,
+            ended: Instant::now(),
+            attributes: self.attributes,
+            error: refused.map(|reason| shorten(reason.text()).to_owned()),
+        };
+        self.trace.end(ending, "");
     }
 }
 

@@ -41,6 +41,9 @@ pub enum ContentRule {
 }
 
 impl Protocol {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Mqtt];
+
     /// Hono's adapter type name: what a tenant's `adapters` lists, the message property
     /// `orig_adapter`, and the metrics label `component_name`.
     pub const fn type_name(self) -> &'static str {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::tenant_limits::{RegistrationLimits, ResourceLimits};
-use crate::{Protocol, TenantId, TrustAnchor};
+use crate::{AuthId, Protocol, TenantId, TrustAnchor};
 
 /// A tenant as the registry knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +161,17 @@ impl Tenant {
         Some(ttd.min(max)).filter(|ttd| *ttd > 0)
     }
 
+    /// Whether messages are traced of whoever authenticated under this name; none stands for those who
+    /// were not asked, and for what concerns no device in particular.
+    pub fn sampling_mode(&self, auth_id: Option<&AuthId>) -> SamplingMode {
+        let Some(tracing) = &self.tracing else {
+            return SamplingMode::Default;
+        };
+        let by_name = &tracing.sampling_mode_per_auth_id;
+        let own = auth_id.and_then(|auth_id| by_name.get(auth_id.as_str()));
+        own.copied().unwrap_or(tracing.sampling_mode)
+    }
+
     /// The size at which a payload of `bytes` is accounted.
     pub fn accounting_size(&self, bytes: usize) -> u64 {
         let bytes = bytes as u64;
@@ -248,6 +259,25 @@ mod tests {
         assert!(serde_json::from_str::<Tenant>(r#"{"enabeld": true}"#).is_err());
         let text = serde_json::to_string(&Tenant::default()).unwrap();
         assert_eq!(text, r#"{"enabled":true}"#);
+    }
+
+    #[test]
+    fn what_is_said_of_a_name_goes_before_what_is_said_of_all() {
+        use SamplingMode::{All, Default, None as Never};
+        let tracing = serde_json::json!({
+            "sampling-mode": "none",
+            "sampling-mode-per-auth-id": {"loud": "all", "usual": "default"},
+        });
+        let settings = tenant(serde_json::json!({"tracing": tracing}));
+        for (auth_id, mode) in [("loud", All), ("usual", Default), ("other", Never)] {
+            assert_eq!(
+                settings.sampling_mode(Some(&auth_id.into())),
+                mode,
+                "{auth_id}"
+            );
+        }
+        assert_eq!(settings.sampling_mode(None), Never);
+        assert_eq!(tenant(serde_json::json!({})).sampling_mode(None), Default);
     }
 
     #[test]

@@ -12,9 +12,15 @@ pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
     flags: u8,
-    /// The vendors' part, passed on as it came (§3.3).
-    pub tracestate: Option<ByteString>,
+    tracestate: Option<ByteString>,
 }
+
+/// The sender records the trace (§3.2.2.5.1).
+const SAMPLED: u8 = 1;
+/// The trace's id was made at random (level 2, §3.2.2.5.2).
+const RANDOM: u8 = 2;
+/// The longest `tracestate` that is passed on, bytes: all that has to be (§3.3.1.5).
+const MAX_STATE: usize = 512;
 
 /// Length of a version 00 `traceparent` (§3.2.2).
 const TRACEPARENT_LENGTH: usize = 55;
@@ -59,15 +65,69 @@ impl TraceContext {
         (trace_id != 0 && span_id != 0).then_some(Self {
             trace_id,
             span_id,
-            flags: flags & 1,
+            flags: flags & (SAMPLED | RANDOM),
             tracestate: None,
         })
     }
 
+    /// With the vendors' part (§3.3), which is passed on as it came; not if it is empty or longer than 512
+    /// bytes.
+    #[must_use]
+    pub fn with_state(self, tracestate: Option<ByteString>) -> Self {
+        let is_good = |state: &ByteString| !state.is_empty() && state.len() <= MAX_STATE;
+        Self {
+            tracestate: tracestate.filter(is_good),
+            ..self
+        }
+    }
+
+    /// The vendors' part.
+    pub fn tracestate(&self) -> Option<&str> {
+        self.tracestate.as_deref()
+    }
+
     /// Whether the sender records this trace.
     pub fn is_sampled(&self) -> bool {
-        self.flags & 1 == 1
+        self.flags & SAMPLED != 0
     }
+
+    /// The trace's id.
+    pub fn trace_id(&self) -> u128 {
+        self.trace_id
+    }
+
+    /// The id of the span that what comes next is part of (W3C's parent-id).
+    pub fn span_id(&self) -> u64 {
+        self.span_id
+    }
+
+    /// The same trace, as somebody tells of it who records the span `span_id`.
+    pub(crate) fn recorded_by(&self, span_id: u64) -> Self {
+        Self {
+            span_id,
+            flags: self.flags | SAMPLED,
+            ..self.clone()
+        }
+    }
+
+    /// The same trace, as somebody tells of it who does not record it. Whoever says something else than was
+    /// said before says it in his own name (§3.4).
+    pub(crate) fn unrecorded(self) -> Self {
+        if !self.is_sampled() {
+            return self;
+        }
+        Self {
+            span_id: new_span_id(),
+            flags: self.flags & !SAMPLED,
+            ..self
+        }
+    }
+}
+
+/// An id for a new span.
+pub(crate) fn new_span_id() -> u64 {
+    // All-zero ids are invalid (§3.2.2.4).
+    rand::rng().random::<u64>() | 1
 }
 
 /// A `traceparent` header's value.
@@ -135,6 +195,31 @@ mod tests {
         ];
         for text in bad {
             assert_eq!(TraceContext::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn passes_on_what_level_2_says_of_an_id() {
+        for (flags, told) in [("03", "03"), ("02", "02"), ("ff", "03"), ("fc", "00")] {
+            let with = |flags| format!("{}{flags}", EXAMPLE.strip_suffix("01").unwrap());
+            let context = TraceContext::parse(&with(flags)).unwrap();
+            assert_eq!(context.to_string(), with(told));
+        }
+    }
+
+    #[test]
+    fn what_vendors_say_is_passed_on_up_to_the_length_that_has_to_be() {
+        let long = format!("a={}", "x".repeat(510));
+        let longer = format!("{long}x");
+        for (state, kept) in [
+            ("a=1,b=2", true),
+            ("", false),
+            (&long, true),
+            (&longer, false),
+        ] {
+            let context = TraceContext::parse(EXAMPLE).unwrap();
+            let context = context.with_state(Some(state.into()));
+            assert_eq!(context.tracestate(), kept.then_some(state));
         }
     }
 

@@ -9,7 +9,7 @@ use weir_core::{Reason, ResponseHead, Rule, shorten};
 
 use crate::address::Address;
 use crate::handover::AnswerBody;
-use crate::head::number;
+use crate::head::{TRACEPARENT, TRACESTATE, number};
 use crate::request::Link;
 
 const COMMAND: HeaderName = HeaderName::from_static("hono-command");
@@ -47,6 +47,11 @@ fn headers(delivery: &CommandDelivery) -> Option<Vec<(HeaderName, HeaderValue)>>
         headers.push((CONTENT_TYPE, value(content_type)?));
     } else if !command.payload.is_empty() {
         headers.push((CONTENT_TYPE, OCTET_STREAM));
+    }
+    if let Some(trace) = command.recorded_trace() {
+        headers.push((TRACEPARENT, value(&trace.traceparent())?));
+        let state = trace.tracestate().and_then(value);
+        headers.extend(state.map(|state| (TRACESTATE, state)));
     }
     Some(headers)
 }

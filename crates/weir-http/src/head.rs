@@ -12,8 +12,8 @@ use crate::outcome::Answer;
 use crate::request::log;
 
 const QOS_LEVEL: HeaderName = HeaderName::from_static("qos-level");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// hyper meets the one expectation there is (RFC 9110 §10.1.1) when the body is first read.
 pub(crate) fn check_expectation(headers: &HeaderMap) -> Result<(), Answer> {
@@ -96,13 +96,12 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     let (Some(parent), None) = (parents.next(), parents.next()) else {
         return None;
     };
-    let mut context = TraceContext::parse(parent.to_str().ok()?)?;
+    let context = TraceContext::parse(parent.to_str().ok()?)?;
     let states: Vec<&str> = headers
         .get_all(TRACESTATE)
         .iter()
         .filter_map(|state| state.to_str().ok())
         .filter(|state| !state.is_empty())
         .collect();
-    context.tracestate = (!states.is_empty()).then(|| states.join(",").into());
-    Some(context)
+    Some(context.with_state(Some(states.join(",").into())))
 }

@@ -5,6 +5,10 @@ use weir_core::TraceContext;
 
 use crate::address::Malformed;
 
+/// What a trace is called, in bags and among user properties (W3C Trace Context for MQTT).
+pub(crate) const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACESTATE: &str = "tracestate";
+
 /// What is to happen to the connection if the message is refused (device contract §3.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OnError {
@@ -49,8 +53,8 @@ impl PropertyBag {
                 () if name.eq_ignore_ascii_case("content-type") => &mut bag.content_type,
                 () if name.eq_ignore_ascii_case("correlation-id") => &mut bag.correlation_id,
                 () if name.eq_ignore_ascii_case("on-error") => &mut on_error,
-                () if name.eq_ignore_ascii_case("traceparent") => &mut traceparent,
-                () if name.eq_ignore_ascii_case("tracestate") => &mut tracestate,
+                () if name.eq_ignore_ascii_case(TRACEPARENT) => &mut traceparent,
+                () if name.eq_ignore_ascii_case(TRACESTATE) => &mut tracestate,
                 () if name.eq_ignore_ascii_case("hono-ttl") => {
                     bag.ttl = bag.ttl.or_else(|| value.parse().ok());
                     continue;
@@ -80,9 +84,7 @@ pub(crate) fn trace(
     traceparent: Option<&str>,
     tracestate: Option<ByteString>,
 ) -> Option<TraceContext> {
-    let mut trace = TraceContext::parse(traceparent?)?;
-    trace.tracestate = tracestate.filter(|state| !state.is_empty());
-    Some(trace)
+    Some(TraceContext::parse(traceparent?)?.with_state(tracestate))
 }
 
 /// Decodes a name or value of a query. What needs no decoding stays a part of `topic`.

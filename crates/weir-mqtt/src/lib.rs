@@ -52,8 +52,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectionBudget, Pipeline};
-use weir_listener::{Bind, BindError, ClientCertificates, Connection, Listener, Tls, TlsPort};
+use weir_core::{ConnectionBudget, Pipeline, Protocol};
+use weir_listener::{
+    Bind, BindError, ClientCertificates, Connection, Counts, Listener, Tls, TlsPort,
+};
 
 pub use config::MqttConfig;
 pub use outcome::{MqttAnswer, answer_to};
@@ -90,10 +92,18 @@ impl Adapter {
                 clients: ClientCertificates::Requested,
             }),
         };
+        let refusing = pipeline.clone();
+        let listener = Listener::bind(bind).await?;
+        let listener = listener.on_refusal(move || refusing.no_place(Protocol::Mqtt));
         Ok(Self {
-            listener: Listener::bind(bind).await?,
+            listener,
             shared: Arc::new(Shared { config, pipeline }),
         })
+    }
+
+    /// What became of the connections that came to it.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.listener.counts()
     }
 
     /// The address it listens on, with the real port; the plain one's if that is open.

@@ -18,7 +18,7 @@ use weir_core::{
 };
 
 use crate::address::{self, Address, Malformed, NoEndpoint};
-use crate::bag::{self, OnError, PropertyBag};
+use crate::bag::{self, OnError, PropertyBag, TRACEPARENT, TRACESTATE};
 use crate::client::Client;
 
 /// A row that grew beyond this is given back when it is empty.
@@ -270,9 +270,6 @@ fn quality(endpoint: Endpoint, qos: QoS) -> Result<Qos, Reason> {
 /// The user property by which a response says its status, where it is not the one in its topic. It is
 /// called what it is called over HTTP.
 const STATUS: &str = "hono-cmd-status";
-/// User properties that carry the trace.
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
 
 /// What a device says about a message apart from its topic and payload.
 struct Description {

@@ -98,7 +98,7 @@ fn annotations(
         }
         map.map("x-opt-trace-context", |trace| {
             trace.string("traceparent", &message.trace.traceparent());
-            if let Some(tracestate) = &message.trace.tracestate {
+            if let Some(tracestate) = message.trace.tracestate() {
                 trace.string("tracestate", tracestate);
             }
         });

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use weir_amqp_engine::Outcome;
-use weir_core::{Reason, TenantId};
-use weir_metrics::{AmqpType, Component, DeliveryOutcome, Metrics, TenantMeters};
+use weir_core::{Reason, TenantId, TraceContext};
+use weir_metrics::{AmqpType, Component, DeliveryOutcome, Metrics, TenantMeters, TraceId};
 
 /// The series of one tenant's messages of one kind. It does not keep them: those of a tenant without
 /// traffic may be removed, though applications wait for its messages. Then they are looked up anew.
@@ -23,6 +23,8 @@ pub(crate) struct Sent {
     tenant: Arc<TenantMeters>,
     kind: AmqpType,
     at: Instant,
+    /// Boxed, because hardly any message has one.
+    trace: Option<Box<TraceId>>,
 }
 
 impl Meters {
@@ -53,10 +55,11 @@ impl Meters {
         }
     }
 
-    /// A message has waited so long for credit.
-    pub(crate) fn waited(&mut self, waited: Duration, now: Instant) {
+    /// A message of this trace has waited so long for credit.
+    pub(crate) fn waited(&mut self, waited: Duration, now: Instant, trace: &TraceContext) {
         let tenant = self.tenant();
-        tenant.consumer_wait(self.kind).record(waited, now, None);
+        let meter = tenant.consumer_wait(self.kind);
+        meter.record(waited, now, recorded(trace));
     }
 
     /// A message was sent that its receiver will say something of.
@@ -65,17 +68,32 @@ impl Meters {
             tenant: self.tenant(),
             kind: self.kind,
             at,
+            trace: None,
         }
     }
 }
 
+/// The id of a trace that somebody records.
+fn recorded(trace: &TraceContext) -> Option<TraceId> {
+    trace.is_sampled().then(|| TraceId(trace.trace_id()))
+}
+
 impl Sent {
+    /// It belongs to this trace.
+    pub(crate) fn traced(self, trace: &TraceContext) -> Self {
+        Self {
+            trace: recorded(trace).map(Box::new),
+            ..self
+        }
+    }
+
     /// The message has its outcome.
     pub(crate) fn ended(&self, outcome: &Outcome, now: Instant) {
         match label(outcome) {
             Some(outcome) => {
                 let meter = self.tenant.amqp_delivery(self.kind, outcome);
-                meter.record(now.saturating_duration_since(self.at), now, None);
+                let trace = self.trace.as_deref().copied();
+                meter.record(now.saturating_duration_since(self.at), now, trace);
             }
             None => self.tenant.amqp_timeout(self.kind),
         }
@@ -96,6 +114,10 @@ fn label(outcome: &Outcome) -> Option<DeliveryOutcome> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::SystemTime;
+
+    use weir_metrics::{Format, View};
+
     use super::*;
 
     /// Of tests that do not look at them.
@@ -155,8 +177,27 @@ pub(crate) mod tests {
             meters.refused(&reason);
         }
         assert_eq!(value("hono_amqp_nocredit_total", labels), Some(2.0));
-        meters.waited(Duration::from_secs(3), start);
+        meters.waited(Duration::from_secs(3), start, &TraceContext::unsampled());
         assert_eq!(value("weir_consumer_wait_seconds_sum", labels), Some(3.0));
+    }
+
+    #[test]
+    fn a_trace_that_is_recorded_becomes_an_example() {
+        let start = Instant::now();
+        let metrics = Metrics::new("test", start);
+        let mut meters = Meters::new(&metrics, &"acme".into(), AmqpType::Telemetry);
+        let examples = || {
+            let snapshot = metrics.snapshot(View::Hono, start);
+            let page = snapshot.write(Format::OpenMetrics, SystemTime::now());
+            page.matches("0af7651916cd43dd8448eb211c80319c").count()
+        };
+        for (flags, expected) in [("00", 0), ("01", 1)] {
+            let trace = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+            let trace = TraceContext::parse(&trace).unwrap();
+            let sent = meters.sent(start).traced(&trace);
+            sent.ended(&Outcome::Accepted, start);
+            assert_eq!(examples(), expected);
+        }
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl<'a> ClientContext<'a> {
 }
 
 /// A device that has proved who it is.
-#[derive(Clone, Debug)]
+///
+/// Two are equal if nothing has changed for the device's tenant between its proofs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// Its tenant.
     pub tenant: TenantId,

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use weir_metrics::{Direction, Status, TenantMeters};
 
 use super::{Command, PATIENCE, RequestId};
+use crate::spans::{Ending, OpenTrace};
 use crate::usage::TenantUsage;
-use crate::{DeviceId, Reason, shorten};
+use crate::{DeviceId, Reason, SpanKind, SpanValue, shorten};
 
 /// What became of a command (northbound contract §1.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Handed(oneshot::Receiver<CommandOutcome>);
 
-/// Writes metrics and log line of one command, once.
+/// Writes metrics, log line and span of one command, once.
 #[derive(Debug)]
 pub(crate) struct CommandRecord {
     pub(crate) meters: Arc<TenantMeters>,
@@ -52,10 +53,12 @@ pub(crate) struct CommandRecord {
     pub(crate) received: Instant,
     /// Accounting size of the payload, bytes.
     pub(crate) size: u64,
+    /// If its way is told of.
+    pub(crate) trace: Option<Box<OpenTrace>>,
 }
 
 impl CommandRecord {
-    pub(crate) fn write(&self, command: &Command, outcome: &CommandOutcome) {
+    pub(crate) fn write(mut self, command: &Command, outcome: &CommandOutcome) {
         let direction = match command.reply_to {
             Some(_) => Direction::Request,
             None => Direction::OneWay,
@@ -68,7 +71,9 @@ impl CommandRecord {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.received);
         let meter = self.meters.command(direction, status);
-        meter.record(elapsed, self.size, now);
+        let trace = self.trace.take();
+        let trace_id = trace.as_ref().map(|trace| trace.id());
+        meter.record_traced(elapsed, self.size, now, trace_id);
         if let Some(usage) = &self.usage {
             usage.count(status, self.size);
         }
@@ -80,9 +85,44 @@ impl CommandRecord {
                 command = shorten(&command.name),
                 reason = reason.map_or("released", Reason::name),
                 text = reason.map(|reason| shorten(reason.text())),
+                trace_id = trace_id.map(|trace| trace.to_string()),
                 "command not delivered"
             );
         }
+        if let Some(trace) = trace {
+            self.tell(*trace, command, outcome, now);
+        }
+    }
+
+    /// Tells of the command's way.
+    fn tell(&self, trace: OpenTrace, command: &Command, outcome: &CommandOutcome, now: Instant) {
+        let mut attributes: Vec<(_, SpanValue)> = vec![
+            ("tenant_id", command.tenant.as_str().into()),
+            ("device_id", command.device.as_str().into()),
+            ("command", shorten(&command.name).into()),
+            ("accounting_size", self.size.into()),
+        ];
+        if let Some(protocol) = self.protocol {
+            attributes.push(("component", protocol.into()));
+        }
+        let error = match outcome {
+            CommandOutcome::Accepted => None,
+            CommandOutcome::Released => Some("released".to_owned()),
+            CommandOutcome::Rejected(reason) => {
+                attributes.push(("reason", reason.name().into()));
+                attributes.push(("status", u64::from(reason.status()).into()));
+                Some(shorten(reason.text()).to_owned())
+            }
+        };
+        let ending = Ending {
+            name: "receive command",
+            kind: SpanKind::Consumer,
+            started: self.received,
+            ended: now,
+            attributes,
+            error,
+        };
+        trace.end(ending, "send command");
     }
 }
 
@@ -90,9 +130,12 @@ impl CommandDelivery {
     pub(crate) fn new(
         command: Command,
         gateway: Option<DeviceId>,
-        record: CommandRecord,
+        mut record: CommandRecord,
     ) -> (Self, Handed) {
         let (done, handed) = oneshot::channel();
+        if let Some(trace) = &mut record.trace {
+            trace.hand_on(Instant::now());
+        }
         let open = Open {
             command,
             gateway,

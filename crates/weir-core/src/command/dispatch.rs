@@ -13,7 +13,7 @@ use super::{Command, CommandDelivery, CommandOutcome, PATIENCE, RESOLVE_PATIENCE
 use crate::usage::Volume;
 use crate::{
     AssertionError, Cached, ChangeListener, ChangeSubject, DeviceId, LookupError, Reason,
-    RegisteredTenant, Registry, RegistryChange, Tenant, TenantId, Usage,
+    RegisteredTenant, Registry, RegistryChange, SamplingMode, Tenant, TenantId, Tracer, Usage,
 };
 
 /// Reports commands that find no adapter to take them (northbound contract §5.7).
@@ -31,6 +31,7 @@ struct Parts {
     router: Arc<dyn CommandRouter>,
     metrics: Metrics,
     usage: Usage,
+    tracer: Tracer,
 }
 
 /// A command of which is known where it goes.
@@ -57,12 +58,14 @@ impl Commands {
         router: Arc<dyn CommandRouter>,
         metrics: Metrics,
         usage: Usage,
+        tracer: Tracer,
     ) -> Self {
         Self(Arc::new(Parts {
             registry,
             router,
             metrics,
             usage,
+            tracer,
         }))
     }
 
@@ -78,7 +81,7 @@ impl Commands {
 
     /// Finds out who takes a command. Several may be asked for at a time; they are to be
     /// [forwarded](Resolved::forward) in the order in which they came.
-    pub async fn resolve(&self, command: Command) -> Resolved {
+    pub async fn resolve(&self, mut command: Command) -> Resolved {
         let received = Instant::now();
         let mut record = CommandRecord {
             meters: self.0.metrics.tenant(ROUTER, "UNKNOWN"),
@@ -86,9 +89,14 @@ impl Commands {
             protocol: None,
             received,
             size: command.payload.len() as u64,
+            trace: None,
         };
-        let found = tokio::time::timeout(RESOLVE_PATIENCE, self.find_way(&command, &mut record));
+        let mut tracing = SamplingMode::Default;
+        let search = self.find_way(&command, &mut record, &mut tracing);
+        let found = tokio::time::timeout(RESOLVE_PATIENCE, search);
         let way = found.await.unwrap_or(Err(CommandOutcome::Released));
+        let (context, trace) = self.0.tracer.begin(|| tracing, command.trace);
+        (command.trace, record.trace) = (Some(context), trace);
         Resolved {
             command,
             record,
@@ -100,6 +108,7 @@ impl Commands {
         &self,
         command: &Command,
         record: &mut CommandRecord,
+        tracing: &mut SamplingMode,
     ) -> Result<Way, CommandOutcome> {
         let tenant_id = &command.tenant;
         let registry = &self.0.registry;
@@ -108,8 +117,10 @@ impl Commands {
         record.meters = self.0.metrics.tenant(ROUTER, tenant_id.as_str());
         record.size = settings.accounting_size(command.payload.len());
         let usage = record.usage.insert(self.0.usage.of(&tenant.id)).clone();
+        *tracing = settings.sampling_mode(None);
         let via = self.assert(command, None).await?;
         let (consumer, gateway) = self.choose(command, via).await?;
+        *tracing = settings.sampling_mode(consumer.auth_id());
         check_tenant(settings, &*consumer)?;
         // Whoever takes it is asked for once more: it may have lost its right since.
         match (&gateway, consumer.gateway()) {
@@ -125,6 +136,7 @@ impl Commands {
         if tenant.is_stale() {
             tenant = self.tenant(tenant_id).await?;
             record.size = tenant.settings.accounting_size(command.payload.len());
+            *tracing = tenant.settings.sampling_mode(consumer.auth_id());
             check_tenant(&tenant.settings, &*consumer)?;
         }
         let component = consumer.protocol().component();

@@ -66,8 +66,15 @@ pub struct Command {
     pub content_type: Option<ByteString>,
     /// The command's data.
     pub payload: Bytes,
-    /// The trace the command belongs to.
-    pub trace: TraceContext,
+    /// The trace the command belongs to, if its application said so; once it is on its way, there is one.
+    pub trace: Option<TraceContext>,
+}
+
+impl Command {
+    /// The trace that its device is told of: one that is recorded. No other is worth a byte to it.
+    pub fn recorded_trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref().filter(|trace| trace.is_sampled())
+    }
 }
 
 /// Where a device's response goes.

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::CommandDelivery;
-use crate::{DeviceId, Protocol, Reason, TenantId};
+use crate::{AuthId, DeviceId, Protocol, Reason, TenantId};
 
 /// Where commands for a device are handed over. In another process it passes them on.
 pub trait CommandConsumer: fmt::Debug + Send + Sync + 'static {
@@ -17,6 +17,11 @@ pub trait CommandConsumer: fmt::Debug + Send + Sync + 'static {
 
     /// The gateway it belongs to, if it was registered by a gateway for one of its devices.
     fn gateway(&self) -> Option<&DeviceId>;
+
+    /// The name under which whoever takes it has authenticated, if that is known here.
+    fn auth_id(&self) -> Option<&AuthId> {
+        None
+    }
 
     /// Hands a command over, without waiting. If it is not taken, it is dropped, which releases it.
     fn deliver(&self, delivery: CommandDelivery);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::CommandDelivery;
 use super::router::{CommandConsumer, Registration};
-use crate::{Defaults, DeviceId, Downstream, Endpoint, Protocol, Qos, Reason, Session};
+use crate::{AuthId, Defaults, DeviceId, Downstream, Endpoint, Protocol, Qos, Reason, Session};
 
 /// Says that there is no payload on purpose.
 const EMPTY_NOTIFICATION: ByteString =
@@ -64,6 +64,7 @@ struct Claim {
 struct Inbox {
     protocol: Protocol,
     gateway: Option<DeviceId>,
+    auth_id: Option<AuthId>,
     takes_all: bool,
     /// Whether it is to hear of commands that were refused.
     hears_refusals: bool,
@@ -85,6 +86,10 @@ impl CommandConsumer for Inbox {
 
     fn gateway(&self) -> Option<&DeviceId> {
         self.gateway.as_ref()
+    }
+
+    fn auth_id(&self) -> Option<&AuthId> {
+        self.auth_id.as_ref()
     }
 
     fn deliver(&self, delivery: CommandDelivery) {
@@ -141,6 +146,7 @@ impl Session {
         let consumer = Arc::new(Inbox {
             protocol: self.protocol(),
             gateway: (device != *own).then(|| own.clone()),
+            auth_id: self.principal().auth_id.clone(),
             takes_all,
             // A request that waits is answered with them; nobody else can be.
             hears_refusals: lifespan.is_some(),

@@ -13,7 +13,7 @@ use crate::uplink::Waited;
 use crate::world::{Fixture, fixture, received};
 use crate::{
     ChangeKind, ChangeListener as _, ChangeSubject, DeviceId, Downstream, Endpoint, Outcome,
-    Protocol, Qos, Reason, Received, RegistryChange, ResponseHead, Session, Target, TraceContext,
+    Protocol, Qos, Reason, Received, RegistryChange, ResponseHead, Session, Target,
 };
 
 fn command(device: &str) -> Command {
@@ -24,7 +24,7 @@ fn command(device: &str) -> Command {
         reply_to: None,
         content_type: None,
         payload: Bytes::from_static(b"1"),
-        trace: TraceContext::unsampled(),
+        trace: None,
     }
 }
 

@@ -29,7 +29,11 @@ impl Admitted {
 
     /// Hands the message to the northbound.
     pub fn publish(self) -> Published {
-        let Self { message, record } = self;
+        let Self {
+            message,
+            mut record,
+        } = self;
+        record.hand_on();
         let delivery = record.session().publish(message);
         Published::new(delivery, record)
     }

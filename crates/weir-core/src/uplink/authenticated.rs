@@ -59,10 +59,11 @@ impl Authenticated {
             Admission::Refused(outcome) => return Err(outcome),
             Admission::Undecided(this) => this,
         };
+        let session = this.record.session().clone();
         if let Err(reason) = this.check_content(ContentRule::BeforeAssertion) {
+            this.begin_trace(&session.principal().snapshot.settings);
             return Err(this.record.refuse_uncounted(reason));
         }
-        let session = this.record.session().clone();
         let after = || this.check_content(ContentRule::AfterAssertion);
         match session.resolve(this.record.device(), after).await {
             Ok(origin) => this.decide(&origin),
@@ -74,20 +75,34 @@ impl Authenticated {
         }
     }
 
-    /// Has a message that is refused count as its tenant says now; if that is not known, as it said when
-    /// the device logged in.
+    /// Has a message that is refused count, and be traced, as its tenant says now; if that is not known, as
+    /// it said when the device logged in.
     async fn measure(&mut self, reason: &Reason) {
-        if *reason == Reason::RegistryUnavailable {
-            return;
-        }
-        if let Ok(tenant) = self.record.session().present_tenant().await {
+        let session = self.record.session().clone();
+        let present = match reason {
+            Reason::RegistryUnavailable => None,
+            _ => session.present_tenant().await.ok(),
+        };
+        if let Some(tenant) = &present {
             let size = self.received.payload.len();
             self.record.set_size(tenant.settings.accounting_size(size));
         }
+        let tenant = match &present {
+            Some(tenant) => tenant,
+            None => &session.principal().snapshot,
+        };
+        self.begin_trace(&tenant.settings);
+    }
+
+    /// From here on it is known whether the message's way is told of.
+    fn begin_trace(&mut self, tenant: &Tenant) {
+        let parent = self.received.trace.take();
+        self.received.trace = Some(self.record.begin_trace(tenant, parent));
     }
 
     /// Everything that needs no waiting once the origin is known.
     fn decide(mut self, origin: &Arc<Origin>) -> Result<Admitted, Outcome> {
+        self.begin_trace(origin.tenant());
         self.record
             .set_size(origin.tenant().accounting_size(self.received.payload.len()));
         if let Err(reason) = self.check_content(ContentRule::BeforeAssertion) {
@@ -96,8 +111,8 @@ impl Authenticated {
         if let Err(reason) = self.check_content(ContentRule::AfterAssertion) {
             return Err(self.record.refuse(reason, false));
         }
-        if origin.is_too_much(self.record.size()) {
-            return Err(self.record.refuse(Reason::DataVolumeExceeded, false));
+        if let Err(reason) = origin.keep_limits(self.record.size()) {
+            return Err(self.record.refuse(reason, false));
         }
         let Self { received, record } = self;
         // The outcome of a response is always waited for (northbound contract §1.10).

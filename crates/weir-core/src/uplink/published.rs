@@ -43,7 +43,7 @@ impl Published {
             .expect("it is taken only here and where this is over");
         match settled.disposition {
             Ok(()) => {
-                record.forwarded();
+                record.forwarded(settled.at);
                 Ok(record)
             }
             refused => Err(record.finish(refused, settled.at)),

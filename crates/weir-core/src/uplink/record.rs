@@ -1,4 +1,4 @@
-//! The record of one message: metrics and log line, written once, when the outcome is known.
+//! The record of one message: metrics, log line and span, written once, when the outcome is known.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,11 @@ use std::time::Instant;
 use weir_metrics::{Direction, Qos, Status, Ttd};
 
 use super::{Endpoint, Outcome, Received};
-use crate::{DeviceId, Disposition, Reason, Session, shorten};
+use crate::refusals::Refused;
+use crate::spans::{Ending, OpenTrace};
+use crate::{
+    DeviceId, Disposition, Reason, Session, SpanKind, SpanValue, Tenant, TraceContext, shorten,
+};
 
 /// Travels with a message from the moment its sender is known, and ends with it.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ struct Open {
     is_forwarded: bool,
     /// How that wait has ended; so far it has not brought a command.
     ttd: Ttd,
+    /// If its way is told of.
+    trace: Option<Box<OpenTrace>>,
 }
 
 impl Record {
@@ -55,6 +61,7 @@ impl Record {
             awaited: true,
             is_forwarded: false,
             ttd: Ttd::None,
+            trace: None,
         };
         Self {
             open: Some(Box::new(open)),
@@ -92,10 +99,36 @@ impl Record {
         }
     }
 
+    /// Decides whether the message's way is told of. Returns the trace as whoever is next is to hear of it.
+    pub(super) fn begin_trace(
+        &mut self,
+        tenant: &Tenant,
+        parent: Option<TraceContext>,
+    ) -> TraceContext {
+        let session = self.session();
+        let mode = || tenant.sampling_mode(session.principal().auth_id.as_ref());
+        let (context, trace) = session.pipeline().tracer().begin(mode, parent);
+        if let Some(open) = &mut self.open {
+            open.trace = trace;
+        }
+        context
+    }
+
+    /// The message goes out.
+    pub(super) fn hand_on(&mut self) {
+        let trace = self.open.as_mut().and_then(|open| open.trace.as_mut());
+        if let Some(trace) = trace {
+            trace.hand_on(Instant::now());
+        }
+    }
+
     /// The message was taken. From now on that is its outcome, whatever becomes of the wait.
-    pub(super) fn forwarded(&mut self) {
+    pub(super) fn forwarded(&mut self, at: Instant) {
         if let Some(open) = &mut self.open {
             open.is_forwarded = true;
+            if let Some(trace) = &mut open.trace {
+                trace.taken(at);
+            }
         }
     }
 
@@ -117,7 +150,7 @@ impl Record {
     pub(super) fn finish(self, disposition: Disposition, at: Instant) -> Outcome {
         match disposition {
             Ok(()) => {
-                self.write(Status::Forwarded, at);
+                self.write(Status::Forwarded, at, None);
                 Outcome::Accepted
             }
             Err(reason) => {
@@ -139,19 +172,23 @@ impl Record {
 
     fn end(mut self, reason: Reason, terminal: bool, counted_at: Option<Instant>) -> Outcome {
         let open = self.open();
-        if let Some(unlogged) = open.session.admit_line() {
+        if let Some(unlogged) = open.session.admit_line(&reason) {
             open.log(&reason, terminal, unlogged);
         }
-        match counted_at {
-            Some(at) => self.write(reason.metric_status(), at),
-            None => drop(self.open.take()),
+        let protocol = open.session.protocol();
+        let refusals = open.session.pipeline().refusals();
+        refusals.count(protocol, Refused::Message, &reason);
+        match (counted_at, self.open.take()) {
+            (Some(at), Some(open)) => open.write(reason.metric_status(), at, Some(&reason)),
+            (None, Some(open)) => open.tell(Instant::now(), Some(&reason)),
+            (_, None) => {}
         }
         Outcome::refused(reason, terminal)
     }
 
-    fn write(mut self, status: Status, at: Instant) {
+    fn write(mut self, status: Status, at: Instant, reason: Option<&Reason>) {
         if let Some(open) = self.open.take() {
-            open.write(status, at);
+            open.write(status, at, reason);
         }
     }
 }
@@ -170,12 +207,13 @@ impl Open {
             status = reason.status(),
             text = shorten(reason.text()),
             terminal,
+            trace_id = self.trace.as_ref().map(|trace| trace.id().to_string()),
             unlogged = (unlogged > 0).then_some(unlogged),
             "message refused"
         );
     }
 
-    fn write(&self, status: Status, at: Instant) {
+    fn write(self, status: Status, at: Instant, reason: Option<&Reason>) {
         let meters = self.session.meters();
         // A wait that was not even begun has not expired.
         let ttd = match status {
@@ -186,11 +224,58 @@ impl Open {
             Some(kind) => meters.upload(kind, self.qos, status, ttd),
             None => meters.command(Direction::Response, status),
         };
-        meter.record(at.saturating_duration_since(self.arrived), self.size, at);
+        let elapsed = at.saturating_duration_since(self.arrived);
+        let trace = self.trace.as_ref().map(|trace| trace.id());
+        meter.record_traced(elapsed, self.size, at, trace);
         self.session.usage().count(status, self.size);
         if !self.awaited {
             meters.abandoned(status);
         }
+        self.tell(at, reason);
+    }
+
+    /// Tells of the message's way, if somebody listens.
+    fn tell(mut self, at: Instant, reason: Option<&Reason>) {
+        let Some(trace) = self.trace.take() else {
+            return;
+        };
+        let (name, handed) = match self.endpoint {
+            Endpoint::CommandResponse => ("upload command response", "send command response"),
+            Endpoint::Event => ("upload event", "send event"),
+            Endpoint::Telemetry => ("upload telemetry", "send telemetry"),
+        };
+        let principal = self.session.principal();
+        let mut attributes: Vec<(_, SpanValue)> = vec![
+            ("component", self.session.protocol().type_name().into()),
+            ("tenant_id", principal.tenant.as_str().into()),
+            ("device_id", self.device.as_str().into()),
+            ("qos", self.qos.as_str().into()),
+            ("accounting_size", self.size.into()),
+        ];
+        if principal.device != self.device {
+            attributes.push(("gateway_id", principal.device.as_str().into()));
+        }
+        if let Some(auth_id) = &principal.auth_id {
+            attributes.push(("auth_id", auth_id.as_str().into()));
+        }
+        match reason {
+            Some(reason) => {
+                attributes.push(("reason", reason.name().into()));
+                attributes.push(("status", u64::from(reason.status()).into()));
+            }
+            // What a device waited for, and whether it came.
+            None if self.ttd != Ttd::None => attributes.push(("ttd", self.ttd.as_str().into())),
+            None => {}
+        }
+        let ending = Ending {
+            name,
+            kind: SpanKind::Server,
+            started: self.arrived,
+            ended: at,
+            attributes,
+            error: reason.map(|reason| shorten(reason.text()).to_owned()),
+        };
+        trace.end(ending, handed);
     }
 }
 
@@ -203,7 +288,7 @@ impl Drop for Record {
         open.awaited = false;
         if open.is_forwarded {
             // The device has not waited to the end, which is its right.
-            return open.write(Status::Forwarded, Instant::now());
+            return open.write(Status::Forwarded, Instant::now(), None);
         }
         tracing::warn!(
             protocol = open.session.protocol().type_name(),
@@ -212,6 +297,10 @@ impl Drop for Record {
             endpoint = open.endpoint.as_str(),
             "message dropped without an outcome"
         );
-        open.write(Status::Undeliverable, Instant::now());
+        open.write(
+            Status::Undeliverable,
+            Instant::now(),
+            Some(&Reason::Internal),
+        );
     }
 }

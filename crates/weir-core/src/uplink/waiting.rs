@@ -50,6 +50,7 @@ impl Admitted {
             Err(reason) => return without_command(record.refuse(reason, false)),
         };
         record.waits();
+        record.hand_on();
         let published = Published::new(session.publish(message), record);
         let mut record = match published.taken().await {
             Ok(record) => record,

@@ -27,7 +27,7 @@ pub(crate) fn one_way(device: &str, name: &str, payload: &'static str) -> Comman
         reply_to: None,
         content_type: None,
         payload: Bytes::from_static(payload.as_bytes()),
-        trace: TraceContext::unsampled(),
+        trace: None,
     }
 }
 
@@ -88,6 +88,33 @@ fn hono_headers(response: &Response) -> Vec<(&str, &str)> {
         .collect();
     headers.sort_unstable();
     headers
+}
+
+/// A trace that nobody records is not worth its bytes.
+#[tokio::test]
+async fn a_command_says_which_trace_it_belongs_to_if_that_is_recorded() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let gateway = Gateway::start().await;
+    let unrecorded = format!("{}0", PARENT.strip_suffix('1').unwrap());
+    for (parent, state, told) in [
+        (PARENT, Some("a=b"), (Some(PARENT), Some("a=b"))),
+        (PARENT, Some("\u{e4}"), (Some(PARENT), None)),
+        (PARENT, None, (Some(PARENT), None)),
+        (&unrecorded, Some("a=b"), (None, None)),
+    ] {
+        let trace = TraceContext::parse(parent).unwrap();
+        let trace = trace.with_state(state.map(Into::into));
+        let command = Command {
+            trace: Some(trace),
+            ..one_way("4711", "set", "on")
+        };
+        let upload = gateway.request(Method::POST, "/telemetry");
+        let upload = upload.header("hono-ttd", "50");
+        let (response, outcome) = exchange(&gateway, upload, command).await;
+        assert_eq!(outcome, CommandOutcome::Accepted);
+        let header = |name: &str| response.headers().get(name).map(|it| it.to_str().unwrap());
+        assert_eq!((header("traceparent"), header("tracestate")), told);
+    }
 }
 
 #[tokio::test]

@@ -214,7 +214,7 @@ async fn a_trace_is_continued() {
         .header("tracestate", "b=2");
     let message = message_of(&gateway, &request.send().await.unwrap());
     assert_eq!(message.trace.to_string(), PARENT);
-    assert_eq!(message.trace.tracestate.as_deref(), Some("a=1,b=2"));
+    assert_eq!(message.trace.tracestate(), Some("a=1,b=2"));
     for request in [
         post(),
         post().header("traceparent", "nonsense"),
@@ -225,7 +225,7 @@ async fn a_trace_is_continued() {
         let message = message_of(&gateway, &request.send().await.unwrap());
         assert!(!message.trace.is_sampled());
         assert_ne!(message.trace.to_string(), PARENT);
-        assert_eq!(message.trace.tracestate, None);
+        assert_eq!(message.trace.tracestate(), None);
     }
 }
 

@@ -155,7 +155,7 @@ fn the_bag_may_hold_a_trace() {
         TraceContext::parse(PARENT)
     );
     let with_state = trace(&format!("tracestate=a%3Db&traceparent={PARENT}")).unwrap();
-    assert_eq!(with_state.tracestate.as_deref(), Some("a=b"));
+    assert_eq!(with_state.tracestate(), Some("a=b"));
     assert_eq!(trace("tracestate=a%3Db"), None);
 }
 

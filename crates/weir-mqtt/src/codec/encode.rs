@@ -29,8 +29,11 @@ const CONTENT_TYPE: u8 = 0x03;
 const RESPONSE_TOPIC: u8 = 0x08;
 const CORRELATION_DATA: u8 = 0x09;
 const REASON_STRING: u8 = 0x1f;
+const USER_PROPERTY: u8 = 0x26;
 /// What a property has beside its bytes: the identifier and the length.
 const PROPERTY_HEAD: usize = 3;
+/// What another field of a property has beside its bytes: the length.
+const FIELD_HEAD: usize = 2;
 
 /// The longest reason string, bytes: it is for people, and an application may have written it.
 const LONGEST_REASON: usize = 256;
@@ -62,6 +65,8 @@ pub(crate) struct Message<'a> {
     pub(crate) content_type: Option<&'a str>,
     /// Where an answer goes, and what comes with it; only version 5 can say it.
     pub(crate) answer: Option<(&'a str, &'a [u8])>,
+    /// What else is said of it, by name; only version 5 can say it. Strings of the protocol.
+    pub(crate) user: &'a [(&'a str, &'a str)],
 }
 
 impl Message<'_> {
@@ -225,7 +230,10 @@ impl Codec {
             return false;
         }
         let lengths = message.properties().map(|(_, bytes)| bytes.len());
-        let properties: usize = lengths.map(|length| PROPERTY_HEAD + length).sum();
+        let users = message.user.iter();
+        let users = users.map(|(name, value)| name.len() + FIELD_HEAD + value.len());
+        let properties = lengths.chain(users);
+        let properties: usize = properties.map(|length| PROPERTY_HEAD + length).sum();
         let (section, limit) = match &self.format {
             Format::V3(_) => (0, u32::MAX),
             Format::V5(v5) => (length_bytes(properties) + properties, v5.max_packet_size),
@@ -250,6 +258,10 @@ impl Codec {
         if self.is_v5() {
             put_length(properties, out);
             message.properties().for_each(|all| put_property(all, out));
+            for (name, value) in message.user {
+                put_property((USER_PROPERTY, name.as_bytes()), out);
+                put_field(value.as_bytes(), out);
+            }
         }
         out.put_slice(payload);
         true
@@ -341,7 +353,7 @@ fn reason_string(text: &str) -> &str {
 }
 
 /// Whether there is such a string on the wire.
-fn is_string(text: &str) -> bool {
+pub(crate) fn is_string(text: &str) -> bool {
     text.len() <= usize::from(u16::MAX) && !text.contains('\0')
 }
 

@@ -31,7 +31,7 @@ use rmqtt_codec::{v3, v5};
 use tokio_util::codec::Decoder as _;
 
 pub(crate) use connect::{BadConnect, Connect, connect};
-pub(crate) use encode::{Limits, Message};
+pub(crate) use encode::{Limits, Message, is_string};
 
 use aliases::Aliases;
 

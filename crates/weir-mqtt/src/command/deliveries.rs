@@ -11,12 +11,13 @@ use rmqtt_codec::types::QoS;
 use rmqtt_codec::v5::PublishAckReason;
 use tokio::time::Instant;
 use weir_core::command::CommandDelivery;
-use weir_core::{Reason, RejectCondition};
+use weir_core::{Reason, RejectCondition, TraceContext};
 use weir_metrics::{MqttCount, MqttTraffic};
 
 use super::filter::Form;
 use super::packet_ids::PacketIds;
-use crate::codec::{Codec, Message};
+use crate::bag::{TRACEPARENT, TRACESTATE};
+use crate::codec::{Codec, Message, is_string};
 
 /// Commands that may wait for their PUBACK at the same time.
 const IN_FLIGHT: usize = 64;
@@ -94,6 +95,16 @@ impl Deliveries {
         };
         let request_id = delivery.request_id().filter(|_| codec.is_v5());
         let answer = request_id.map(|id| (form.answer(delivery, &id), id));
+        let trace = delivery.command().recorded_trace();
+        let parent = trace.map(TraceContext::traceparent);
+        let told = [
+            parent.as_ref().map(|parent| (TRACEPARENT, &**parent)),
+            trace
+                .and_then(TraceContext::tracestate)
+                .filter(|state| is_string(state))
+                .map(|state| (TRACESTATE, state)),
+        ];
+        let told: Vec<_> = told.into_iter().flatten().collect();
         let packet_id = match qos {
             QoS::AtMostOnce => None,
             _ => match self.ids.take() {
@@ -109,14 +120,23 @@ impl Deliveries {
             answer: answer
                 .as_ref()
                 .map(|(topic, id)| (topic.as_str(), &**id.as_bytes())),
+            user: &told,
         };
-        // A client that takes only small packets is spared what it can do without.
+        // A client that takes only small packets is spared what it can do without, the trace first.
+        let untraced = Message {
+            user: &[],
+            ..message
+        };
         let bare = Message {
             content_type: None,
             answer: None,
-            ..message
+            ..untraced
         };
-        if codec.publish(message, packet_id, out) || codec.publish(bare, packet_id, out) {
+        let forms = [message, untraced, bare];
+        if forms
+            .iter()
+            .any(|form| codec.publish(*form, packet_id, out))
+        {
             let row = match packet_id {
                 Some(_) => &mut self.open,
                 None => &mut self.unwritten,

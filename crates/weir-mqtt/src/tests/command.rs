@@ -4,7 +4,6 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, duplex};
-use weir_core::TraceContext;
 use weir_core::command::{Command, CommandOutcome, Commands, Messaging, ReplyTo};
 
 use super::ARRIVED;
@@ -29,6 +28,18 @@ pub(super) fn request() -> Option<ReplyTo> {
 /// What becomes of a command.
 pub(super) type Asked = BoxFuture<'static, CommandOutcome>;
 
+pub(super) fn command(device: &str, name: &str, reply_to: Option<ReplyTo>) -> Command {
+    Command {
+        tenant: "acme".into(),
+        device: device.into(),
+        name: name.into(),
+        reply_to,
+        content_type: Some("text/plain".into()),
+        payload: Bytes::from_static(b"go"),
+        trace: None,
+    }
+}
+
 /// Sends a command as an application would.
 pub(super) async fn ask(
     commands: &Commands,
@@ -36,15 +47,7 @@ pub(super) async fn ask(
     name: &str,
     reply_to: Option<ReplyTo>,
 ) -> Asked {
-    let command = Command {
-        tenant: "acme".into(),
-        device: device.into(),
-        name: name.into(),
-        reply_to,
-        content_type: Some("text/plain".into()),
-        payload: Bytes::from_static(b"go"),
-        trace: TraceContext::unsampled(),
-    };
+    let command = command(device, name, reply_to);
     Box::pin(commands.resolve(command).await.forward())
 }
 

@@ -2,14 +2,14 @@
 
 mod codec;
 
-use weir_core::command::CommandOutcome;
+use weir_core::command::{Command, CommandOutcome};
 use weir_core::{Reason, TraceContext};
 
 use super::client::{
     Connect, field, packet, property, puback, puback_refused, publish, publish_with, suback,
     suback_refused, subscribe, user,
 };
-use super::command::{one_way, published, request, requested};
+use super::command::{command, one_way, published, request, requested};
 use super::*;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -197,6 +197,58 @@ async fn a_one_way_command_says_what_it_is_and_not_where_to_answer() {
     let expected = publish_with(0x30, 5, "c///q//on", 0, &content_type, "go");
     client.expect(&expected).await;
     assert_eq!(outcome.await, CommandOutcome::Accepted);
+}
+
+/// A trace that nobody records is not worth its bytes.
+#[tokio::test]
+async fn a_command_says_which_trace_it_belongs_to_if_that_is_recorded() {
+    let gateway = Gateway::start().await;
+    gateway.back.always(Ok(()));
+    let mut client = gateway.connected(5).await;
+    client.subscribe(5, "c///q/#", 0).await;
+    let unrecorded = format!("{}0", PARENT.strip_suffix('1').unwrap());
+    let said = [user("traceparent", PARENT), user("tracestate", "a=b")];
+    let parent_alone = user("traceparent", PARENT);
+    for (parent, state, expected) in [
+        (PARENT, Some("a=b"), said.concat()),
+        (PARENT, Some("a\0b"), parent_alone.clone()),
+        (PARENT, None, parent_alone),
+        (&unrecorded, Some("a=b"), Vec::new()),
+    ] {
+        let trace = TraceContext::parse(parent).unwrap();
+        let trace = trace.with_state(state.map(Into::into));
+        let command = Command {
+            trace: Some(trace),
+            ..command("4711", "on", one_way())
+        };
+        let outcome = gateway.pipeline.commands().resolve(command).await.forward();
+        let properties = [property(3, "text/plain"), expected].concat();
+        let expected = publish_with(0x30, 5, "c///q//on", 0, &properties, "go");
+        client.expect(&expected).await;
+        assert_eq!(outcome.await, CommandOutcome::Accepted);
+    }
+}
+
+/// How to answer is more to a device than what its answer is part of.
+#[tokio::test]
+async fn a_client_that_takes_small_packets_is_spared_the_trace_first() {
+    let gateway = Gateway::start().await;
+    gateway.back.always(Ok(()));
+    let whole = requested(5, 0, "c///q/0014r/on", "c///s/0014r/200");
+    let bare = publish_with(0x30, 5, "c///q/0014r/on", 0, b"", "go");
+    let size = u32::try_from(whole.len()).unwrap();
+    for (size, expected) in [(size, &whole), (size - 1, &bare)] {
+        let limit = [&[0x27][..], &size.to_be_bytes()].concat();
+        let mut client = gateway.connected_with(&limit).await;
+        client.subscribe(5, "c///q/#", 0).await;
+        let command = Command {
+            trace: TraceContext::parse(PARENT),
+            ..command("4711", "on", request())
+        };
+        let outcome = gateway.pipeline.commands().resolve(command).await.forward();
+        client.expect(expected).await;
+        assert_eq!(outcome.await, CommandOutcome::Accepted);
+    }
 }
 
 /// [MQTT-3.1.2-29]

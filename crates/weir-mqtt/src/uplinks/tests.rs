@@ -96,7 +96,7 @@ fn what_the_bag_says_wins_over_the_properties() {
     assert_eq!(plain.ttl, Some(60));
     let trace = plain.trace.unwrap();
     assert_eq!(
-        (trace.to_string().as_str(), trace.tracestate.as_deref()),
+        (trace.to_string().as_str(), trace.tracestate()),
         (PARENT, Some("a=b"))
     );
 

@@ -67,8 +67,9 @@ impl Link {
         presettled: bool,
         now: Instant,
     ) -> Self {
+        let meters = node.meters().clone();
         Self {
-            meters: node.meters(),
+            meters,
             id,
             session,
             address,
@@ -128,7 +129,7 @@ impl Link {
             if self.stalled > 0 {
                 self.stalled -= 1;
                 let waited = self.waited(&outgoing, now);
-                self.meters.waited(waited, now);
+                self.meters.waited(waited, now, &outgoing.message.trace);
             }
             if is_late {
                 self.meters.refused(&Reason::NoCredit);
@@ -184,7 +185,7 @@ impl Link {
         let number = self.sent;
         let token = Token::Uplink(UplinkToken {
             completion,
-            sent: (!self.presettled).then(|| self.meters.sent(now)),
+            sent: (!self.presettled).then(|| self.meters.sent(now).traced(&message.trace)),
             slot: self.consumer.slot(),
         });
         let options = SendOptions {

@@ -1,7 +1,7 @@
 //! An address that passes messages on, and who consumes from it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,7 +28,7 @@ enum Standing {
 #[derive(Debug)]
 pub(crate) struct Node {
     outcome_timeout: Duration,
-    meters: Meters,
+    meters: Mutex<Meters>,
     consumers: ArcSwap<Vec<Arc<Consumer>>>,
     /// Where the search for a consumer starts next.
     next: AtomicUsize,
@@ -39,15 +39,15 @@ impl Node {
     pub(crate) fn new(limits: Limits, meters: Meters) -> Self {
         Self {
             outcome_timeout: limits.outcome_timeout,
-            meters,
+            meters: Mutex::new(meters),
             consumers: ArcSwap::default(),
             next: AtomicUsize::new(0),
         }
     }
 
     /// The series of its messages.
-    pub(crate) fn meters(&self) -> Meters {
-        self.meters.clone()
+    pub(crate) fn meters(&self) -> MutexGuard<'_, Meters> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What its consumers are like together.
@@ -191,6 +191,7 @@ impl Outlet for Node {
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
+    use weir_metrics::{AmqpType, Component, Metrics};
 
     use super::*;
     use crate::message::tests::message;
@@ -215,6 +216,20 @@ mod tests {
         for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
             let settled = node.publish(message(qos)).await;
             assert_eq!(settled.disposition, Err(Reason::NoConsumer), "{qos:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_refusals_are_counted_is_looked_up_once() {
+        let metrics = Metrics::new("test", Instant::now());
+        let meters = Meters::new(&metrics, &"acme".into(), AmqpType::Telemetry);
+        let node = Node::new(limits(), meters);
+        let series = metrics.tenant(Component::NORTHBOUND_AMQP, "acme");
+        assert_eq!(Arc::weak_count(&series), 0);
+        for _ in 0..2 {
+            let refused = publish(&node, Qos::AtMostOnce).await;
+            assert_eq!(refused, Err(Reason::NoConsumer));
+            assert_eq!(Arc::weak_count(&series), 1, "the node knows them");
         }
     }
 

@@ -230,10 +230,10 @@ fn check_address(topic: &ByteString) {
         let name = name.as_deref();
         assert!(name.is_none_or(|name| !name.is_empty() && is_segment(name)));
     }
-    let told = address.bag.content_type.iter();
+    let told = address.bag.content_type.as_deref().into_iter();
     let traced = address.bag.trace.iter();
-    let states = traced.filter_map(|trace| trace.tracestate.as_ref());
-    assert!(told.chain(states).all(|text| is_string(text)));
+    let states = traced.filter_map(weir_core::TraceContext::tracestate);
+    assert!(told.chain(states).all(is_string));
 }
 
 /// A message as it was read can be written, and read as the same.

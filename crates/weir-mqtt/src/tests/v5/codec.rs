@@ -338,11 +338,13 @@ fn a_message_with_all_that_can_be_said_of_it() {
         payload: b"go",
         content_type: Some("text/plain"),
         answer: Some(("c///s/id/200", b"id")),
+        user: &[("a", "1"), ("bc", "")],
     };
     let said = [
         property(3, "text/plain"),
         property(8, "c///s/id/200"),
         property(9, "id"),
+        b"\x26\0\x01a\0\x011\x26\0\x02bc\0\0".to_vec(),
     ]
     .concat();
     let send = |codec: &Codec, message: Message<'_>, packet_id| {
@@ -366,6 +368,7 @@ fn a_message_with_all_that_can_be_said_of_it() {
         let message = Message {
             content_type: Some(content_type),
             answer: None,
+            user: &[],
             ..message
         };
         let expected = publish_with(0x30, 5, message.topic, 0, b"", "go");
@@ -399,7 +402,7 @@ fn lengths_of_properties() {
             topic: "t",
             payload: b"go",
             content_type: Some(&content_type),
-            answer: None,
+            ..Message::default()
         };
         let packet = written(|out| assert!(codec.publish(message, None, out)));
         let [Packet::Publish(publish)] = &decode(&[packet]).unwrap()[..] else {
