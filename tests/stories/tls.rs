@@ -315,3 +315,49 @@ fn a_certificate_that_cannot_be_used_is_named_at_the_start() {
     assert!(!output.status.success());
     assert!(error.contains("cannot read nowhere.pem"), "{error}");
 }
+
+/// What a client without TLS that is one too many is told, one with TLS cannot be.
+#[test]
+fn connections_that_end_before_their_protocol_begins_are_counted() {
+    story(async {
+        let certificate = Certificate::new();
+        let more = [("WEIR__MAX_CONNECTIONS", "1")];
+        let gateway = certificate.gateway(&more).await;
+        let first = TcpStream::connect(gateway.address("mqtt")).await.unwrap();
+        while gateway.native().await.sum("weir_connections_open", &[]) < 1.0 {}
+        for (listener, protocol) in [("mqtt-tls", "hono-mqtt"), ("http-tls", "hono-http")] {
+            let connected = try_connect(&certificate.connector, &gateway, listener).await;
+            assert!(connected.is_err(), "{listener}");
+            let page = gateway.native().await;
+            let labels = [
+                ("component_name", protocol),
+                ("refused", "connection"),
+                ("reason", "instance-connections-exceeded"),
+            ];
+            assert_eq!(page.sum("weir_refusals_total", &labels), 1.0, "{protocol}");
+        }
+        // None of them has attempted anything.
+        let page = gateway.metrics().await;
+        assert_eq!(page.attempts("adapter-connections-exceeded"), 0);
+
+        drop(first);
+        while gateway.native().await.sum("weir_connections_open", &[]) > 0.0 {}
+        let mut nonsense = TcpStream::connect(gateway.address("mqtt-tls"))
+            .await
+            .unwrap();
+        nonsense
+            .write_all(b"this is not TLS\r\n\r\n")
+            .await
+            .unwrap();
+        let _ = nonsense.read_to_end(&mut Vec::new()).await;
+        let page = gateway.native().await;
+        let count = |result| {
+            let labels = [("listener", "mqtt"), ("result", result)];
+            page.sum("weir_listener_connections_total", &labels)
+        };
+        assert_eq!(count("accepted"), 1.0);
+        assert_eq!(count("over-budget"), 1.0);
+        assert_eq!(count("handshake-failed"), 1.0);
+        assert_eq!(page.sum("weir_connections_limit", &[]), 1.0);
+    });
+}

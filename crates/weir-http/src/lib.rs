@@ -45,8 +45,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weir_core::{ConnectionBudget, Pipeline};
-use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
+use weir_core::{ConnectionBudget, Pipeline, Protocol};
+use weir_listener::{Bind, BindError, ClientCertificates, Counts, Listener, Tls, TlsPort};
 
 pub use config::HttpConfig;
 pub use outcome::{HttpAnswer, answer_to};
@@ -83,7 +83,8 @@ impl Adapter {
             }),
         })
         .await?;
-        let front = Front::new(&config, pipeline);
+        let front = Front::new(&config, pipeline.clone());
+        let listener = listener.on_refusal(move || pipeline.no_place(Protocol::Http));
         Ok(Self { listener, front })
     }
 
@@ -92,6 +93,11 @@ impl Adapter {
     pub fn with_websockets(mut self, websockets: WebSockets) -> Self {
         self.front.websockets = Some(websockets);
         self
+    }
+
+    /// What became of the connections that came to it.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.listener.counts()
     }
 
     /// The address it listens on, with the real port; the plain one's if that is open.

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::TlsPort;
 use crate::tls::Acceptor;
+use crate::{Counts, TlsPort};
 
 /// Connections that the system keeps ready to be accepted, if it allows as many: all devices may come at
 /// once.
@@ -72,10 +73,27 @@ fn plain_off(name: &str, has_tls: bool) -> String {
     }
 }
 
+/// Is told of connections that were closed without a word.
+pub(crate) struct OnRefusal(Box<dyn Fn() + Send + Sync>);
+
+impl OnRefusal {
+    pub(crate) fn tell(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for OnRefusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnRefusal")
+    }
+}
+
 /// A bound listener.
 #[derive(Debug)]
 pub struct Listener {
     pub(crate) name: &'static str,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) on_refusal: Option<OnRefusal>,
     pub(crate) plain: Option<TcpListener>,
     pub(crate) tls: Option<(TcpListener, Acceptor)>,
     address: SocketAddr,
@@ -124,10 +142,26 @@ impl Listener {
         }
         Ok(Self {
             name,
+            counts: Arc::new(Counts::new(name)),
+            on_refusal: None,
             plain,
             tls,
             address,
         })
+    }
+
+    /// Has `told` called for each connection that is closed without a word because there is no place for
+    /// it. It may not wait.
+    pub fn on_refusal(self, told: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            on_refusal: Some(OnRefusal(Box::new(told))),
+            ..self
+        }
+    }
+
+    /// How many connections there were; it goes on counting.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 
     /// The address it listens on, with the real port: the plain one's if that is open, else the one

@@ -6,7 +6,8 @@
 //! * [`Listener::serve`] accepts until it is told to stop and runs one task per connection. It never
 //!   awaits a peer: the TLS handshake belongs to the connection's task, and has a time limit. A
 //!   plain connection beyond the budget is handed over without a [permit](Connection::permit), for
-//!   its protocol's own refusal; with TLS it is dropped, and so is a flood beyond that.
+//!   its protocol's own refusal; with TLS it is dropped, and so is a flood beyond that. [`Counts`] knows
+//!   how many there were, and [`Listener::on_refusal`] who is to hear of them.
 //! * [`Tls`] is a certificate with its key, read anew when the files change ([`Tls::watch`]).
 //!   [`TlsPeer`] is what is known of a client from the handshake. Its certificate is proven to be
 //!   in the client's hands and, unless the port's files name authorities, nothing else: who issued it
@@ -19,11 +20,13 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod counts;
 mod serve;
 mod stream;
 mod tls;
 
 pub use bind::{Bind, BindError, Listener};
+pub use counts::{Arrived, Counts};
 pub use serve::Connection;
 pub use stream::Stream;
 pub use tls::{ClientCertificates, Tls, TlsError, TlsFiles, TlsPeer, TlsPort};

@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_core::{ConnectionBudget, ConnectionPermit, LogLimit};
 
+use crate::bind::OnRefusal;
 use crate::tls::Acceptor;
-use crate::{Listener, Stream, TlsPeer};
+use crate::{Arrived, Counts, Listener, Stream, TlsPeer};
 
 /// Connections over the budget that may be refused politely at the same time.
 const REFUSALS: usize = 64;
@@ -52,11 +53,18 @@ impl Listener {
         S: Future<Output = ()> + Send + 'static,
     {
         let Self {
-            name, plain, tls, ..
+            name,
+            counts,
+            on_refusal,
+            plain,
+            tls,
+            ..
         } = self;
         let (secured, acceptor) = tls.unzip();
         let mut tasks = Tasks {
             name,
+            counts,
+            on_refusal,
             serve: Arc::new(serve),
             budget,
             stop: stop.clone(),
@@ -93,6 +101,8 @@ impl Listener {
 /// The connections of one listener.
 struct Tasks<F> {
     name: &'static str,
+    counts: Arc<Counts>,
+    on_refusal: Option<OnRefusal>,
     serve: Arc<F>,
     budget: ConnectionBudget,
     stop: CancellationToken,
@@ -108,8 +118,12 @@ where
     fn serve_plain(&mut self, stream: TcpStream, peer: SocketAddr) {
         let permit = self.budget.acquire();
         let is_served = permit.is_some();
+        self.counts.count(match is_served {
+            true => Arrived::Accepted,
+            false => Arrived::OverBudget,
+        });
         if !is_served && self.refused.len() >= REFUSALS {
-            return;
+            return self.closed(peer);
         }
         let connection = Connection {
             stream: Stream::Plain(stream),
@@ -127,23 +141,33 @@ where
         tasks.spawn((self.serve)(connection));
     }
 
+    /// There was no place for a connection, not even to say so.
+    fn closed(&self, peer: SocketAddr) {
+        if let Some(on_refusal) = &self.on_refusal {
+            on_refusal.tell();
+        }
+        if let Some(unlogged) = OVER_BUDGET.admit(Instant::now()) {
+            let listener = self.name;
+            tracing::warn!(listener, %peer, unlogged, "closed: too many connections");
+        }
+    }
+
     /// Without a place in the budget the peer is told nothing: the handshake that would take is what
     /// the budget is to spare.
     fn serve_tls(&mut self, stream: TcpStream, peer: SocketAddr, acceptor: Acceptor) {
         let Some(permit) = self.budget.acquire() else {
-            if let Some(unlogged) = OVER_BUDGET.admit(Instant::now()) {
-                let listener = self.name;
-                tracing::warn!(listener, %peer, unlogged, "closed: too many connections");
-            }
-            return;
+            self.counts.count(Arrived::OverBudget);
+            return self.closed(peer);
         };
         let (serve, stop) = (self.serve.clone(), self.stop.child_token());
+        let counts = self.counts.clone();
         self.served.spawn(async move {
             // Boxed, so that its memory is given back before the connection's long life.
             let handshake = Box::pin(acceptor.accept(stream, peer, &stop));
             let Some((stream, tls)) = handshake.await else {
-                return;
+                return counts.count(Arrived::HandshakeFailed);
             };
+            counts.count(Arrived::Accepted);
             let connection = Connection {
                 stream,
                 peer,
@@ -221,6 +245,7 @@ mod tests {
             tls: None,
         };
         let listener = Listener::bind(bind).await.unwrap();
+        let counts = listener.counts();
         let address = listener.local_addr();
         let stop = CancellationToken::new();
         let server = tokio::spawn(listener.serve(
@@ -245,6 +270,10 @@ mod tests {
         let mut second = TcpStream::connect(address).await.unwrap();
         second.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"n");
+        assert_eq!(
+            (counts.of(Arrived::Accepted), counts.of(Arrived::OverBudget)),
+            (1, 1)
+        );
         stop.cancel();
         let mut rest = String::new();
         first.read_to_string(&mut rest).await.unwrap();

@@ -9,7 +9,7 @@ use weir_amqp_engine::{Config, Connection};
 use weir_amqp_transport::drive;
 use weir_core::command::Commands;
 use weir_core::{Accounts, ConnectionBudget, LogLimit};
-use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
+use weir_listener::{Bind, BindError, ClientCertificates, Counts, Listener, Tls, TlsPort};
 use weir_x509::Certificate;
 
 use crate::application::Application;
@@ -80,6 +80,11 @@ impl Endpoint {
             permissions,
             listener,
         })
+    }
+
+    /// What became of the connections that came to it.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.listener.counts()
     }
 
     /// The address it listens on, with the real port; the plain one's if that is open.

@@ -210,14 +210,18 @@ impl Gateway {
         self.device(&tenant, "sensor", json!({})).await
     }
 
-    /// The metrics as they are now.
+    /// The metrics that Hono has too, as they are now.
     pub(crate) async fn metrics(&self) -> Series {
-        let page = self
-            .api
-            .get(self.health("/prometheus"))
-            .send()
-            .await
-            .unwrap();
+        self.page("/prometheus").await
+    }
+
+    /// All other metrics, as they are now.
+    pub(crate) async fn native(&self) -> Series {
+        self.page("/metrics").await
+    }
+
+    async fn page(&self, path: &str) -> Series {
+        let page = self.api.get(self.health(path)).send().await.unwrap();
         Series::parse(&page.text().await.unwrap())
     }
 
