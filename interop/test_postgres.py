@@ -1,6 +1,9 @@
 """Two gateways on one PostgreSQL: what is changed at one is true at the other."""
 
 import json
+import re
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import paho.mqtt.client as mqtt
@@ -175,6 +178,45 @@ def test_applications_are_told_once_wherever_they_are(gateways, tenant, client, 
         ]
 
 
+def probe(gateway):
+    """What `/readiness` says: its status, and the state of each check."""
+    try:
+        with urllib.request.urlopen(gateway.url("health", "/readiness")) as answer:
+            status, verdict = answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        status, verdict = error.code, json.load(error)
+    assert verdict["status"] == ("UP" if status == 200 else "DOWN"), verdict
+    return status, {check["name"]: check["status"] for check in verdict["checks"]}
+
+
+def is_up(gateway, service):
+    """What the metrics say of a service."""
+    with urllib.request.urlopen(gateway.url("health", "/metrics")) as page:
+        text = page.read().decode()
+    return float(re.search(rf'^weir_service_up{{service="{service}"}} (\S+)$', text, re.MULTILINE)[1])
+
+
+def test_a_gateway_is_not_ready_while_the_database_is_away(postgres, start_gateway):
+    gateway = start_gateway(**{"registry.url": postgres.create_database()})
+    all_up = {"serving": "UP", "registry": "UP", "event-store": "UP"}
+    assert probe(gateway) == (200, all_up) and is_up(gateway, "registry") == 1
+    postgres.stop()
+    try:
+        away = (503, all_up | {"registry": "DOWN"})
+        until("readiness to be false", lambda: probe(gateway) == away)
+        assert is_up(gateway, "registry") == 0 and is_up(gateway, "event-store") == 1
+        with urllib.request.urlopen(gateway.url("health", "/liveness")) as answer:
+            assert answer.status == 200
+    finally:
+        postgres.start()
+    until("readiness", lambda: probe(gateway) == (200, all_up))
+    assert is_up(gateway, "registry") == 1
+    gateway.expect("a service is gone")
+    until("the word of it", lambda: '"a service is there again"' in gateway.log.read_text())
+    log = gateway.log.read_text()
+    assert log.count('"a service is gone"') == log.count('"a service is there again"') == 1
+
+
 def test_who_is_known_may_go_on_while_the_database_is_away(
     postgres, gateways, tenant, consume_at, connect
 ):
@@ -208,6 +250,7 @@ def test_who_is_known_may_go_on_while_the_database_is_away(
     for gateway in gateways:
         until("the registry", lambda: gateway.manage("GET", path) == 200)
         gateway.expect("the registry did not answer an operator")
+        gateway.expect("a service is gone")
     publish(connection)
 
     stranger = Device(here, tenant, "4712", "secret of 4712")

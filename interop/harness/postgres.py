@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 USER, PASSWORD = "postgres", "of a server that lives for minutes"
-# Each gateway, and each registry in a test, may have 24 connections.
+# Each gateway may have 25 connections, and each registry in a test 24.
 SETTINGS = {"listen_addresses": "127.0.0.1", "max_connections": "400", "fsync": "off"}
 
 

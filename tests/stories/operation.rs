@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::kit::{Application, Gateway, basic, story};
 
@@ -230,5 +233,107 @@ fn probes_and_metrics() {
                 .status(),
             404
         );
+    });
+}
+
+/// Connects without ever saying anything that MQTT knows, until the gateway has had enough. Whoever it was.
+async fn stranger(gateway: &Gateway) -> String {
+    let mut stream = TcpStream::connect(gateway.address("mqtt")).await.unwrap();
+    let peer = stream.local_addr().unwrap().to_string();
+    stream.write_all(&[0; 64]).await.unwrap();
+    // It closes, with or without taking all of that.
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    peer
+}
+
+#[test]
+fn what_is_logged_is_changed_while_the_gateway_runs() {
+    story(async {
+        let gateway = Gateway::start().await;
+        let configured = json!({"filter": "info", "configured": "info"});
+        assert_eq!(gateway.get("log").await, configured);
+        let wanted = json!({"filter": "info,weir_mqtt=debug", "for": 3600});
+        let url = format!("http://{}/v1/log", gateway.address("management"));
+        let anonymous = reqwest::Client::new().put(url).json(&wanted);
+        assert_eq!(anonymous.send().await.unwrap().status(), 401);
+        let nonsense = json!({"filter": "info,weir_mqtt=loud"});
+        let (status, answer) = gateway.call(Method::PUT, "log", Some(&nonsense)).await;
+        let error = answer["error"].as_str().unwrap();
+        assert!(
+            status == 400 && error.starts_with("filter: part 2"),
+            "{error}"
+        );
+        assert_eq!(gateway.get("log").await, configured);
+
+        gateway.manage(Method::PUT, "log", &wanted).await;
+        let log = gateway.get("log").await;
+        assert_eq!(log["filter"], "info,weir_mqtt=debug");
+        assert!((1..=3600).contains(&log["for"].as_u64().unwrap()), "{log}");
+        let seen = stranger(&gateway).await;
+        let log = gateway.logged(&seen).await;
+        let (operator, _) = gateway.operator();
+        let change = log
+            .lines()
+            .find(|line| line.contains("what is logged was changed"));
+        let change: Value = serde_json::from_str(change.unwrap()).unwrap();
+        assert_eq!(change["operator"], operator);
+        assert_eq!(change["filter"], "info,weir_mqtt=debug");
+        assert_eq!(change["seconds"], 3600);
+
+        gateway.manage(Method::PUT, "log", &json!({})).await;
+        assert_eq!(gateway.get("log").await, configured);
+        let unseen = stranger(&gateway).await;
+        // This is later than whatever was logged of the stranger.
+        let (level, second) = (
+            json!({"filter": "error", "for": 1}),
+            "what is configured is logged",
+        );
+        gateway.manage(Method::PUT, "log", &level).await;
+        let log = gateway.logged(second).await;
+        assert!(!log.contains(&unseen), "{log}");
+        assert_eq!(gateway.get("log").await, configured);
+    });
+}
+
+#[test]
+fn a_gateway_that_cannot_store_events_is_alive_and_not_ready() {
+    story(async {
+        // More than any disk has.
+        let reserve = i64::MAX.to_string();
+        let gateway =
+            Gateway::start_with(&[("WEIR__NORTHBOUND__EVENTS__RESERVE", &*reserve)]).await;
+        let log = gateway.logged("a service is gone").await;
+        assert!(log.contains("there is no room on the event store's disk"));
+        let client = reqwest::Client::new();
+        let answer = client
+            .get(gateway.health("/readiness"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 503);
+        let verdict: Value = answer.json().await.unwrap();
+        assert_eq!(
+            verdict,
+            json!({"status": "DOWN", "checks": [
+                {"name": "serving", "status": "UP"},
+                {"name": "registry", "status": "UP"},
+                {"name": "event-store", "status": "DOWN"},
+            ]})
+        );
+        for path in ["/liveness", "/started"] {
+            let answer = client.get(gateway.health(path)).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+        }
+        let page = client.get(gateway.health("/metrics")).send().await.unwrap();
+        let page = page.text().await.unwrap();
+        for (service, value) in [("registry", 1), ("event-store", 0)] {
+            let line = format!("weir_service_up{{service=\"{service}\"}} {value}\n");
+            assert!(page.contains(&line), "{page}");
+        }
+        // Devices hear the same.
+        let device = gateway.tenant_and_device().await;
+        let event = basic(client.post(gateway.http("/event")), &device).body("x");
+        assert_eq!(event.send().await.unwrap().status(), 503);
+        assert_eq!(gateway.log().matches("a service is gone").count(), 1);
     });
 }

@@ -61,10 +61,28 @@ impl Folder {
         self.path.join("events.db")
     }
 
-    /// Whether so many bytes are free on the file system. One that does not say is taken to have them.
-    pub(crate) fn has_free(&self, reserve: u64) -> bool {
+    /// The file system that it is on.
+    pub(crate) fn room(&self, reserve: u64) -> Room {
+        Room {
+            path: self.path.clone(),
+            reserve,
+        }
+    }
+}
+
+/// The room on a file system.
+#[derive(Debug)]
+pub(crate) struct Room {
+    path: PathBuf,
+    /// Bytes that are left free.
+    reserve: u64,
+}
+
+impl Room {
+    /// Whether there is more than the reserve. A file system that does not say is taken to have it.
+    pub(crate) fn is_left(&self) -> bool {
         statvfs(&self.path).map_or(true, |fs| {
-            fs.f_bavail.saturating_mul(fs.f_frsize) >= reserve
+            fs.f_bavail.saturating_mul(fs.f_frsize) >= self.reserve
         })
     }
 }

@@ -16,7 +16,8 @@
 //!   with the next batch.
 //! * **Full.** A tenant's [`Budgets`], the room on the file system and the mailbox refuse what is new.
 //!   What was acknowledged is never dropped for room. A write that fails is told to who waits for it;
-//!   settlements are tried again. There is nothing to repair.
+//!   settlements are tried again, and without any it is tried out whether writing succeeds again, so that
+//!   [`EventStore::check`] knows. There is nothing to repair.
 //!
 //! It promises each event at least once: a crash may hand out again what was accepted a moment
 //! before, also after its successor. It refuses to look at messages, to read the clock, to delay a
@@ -46,5 +47,5 @@ pub use event::{
     TenantFigures,
 };
 pub use options::{Budgets, Options};
-pub use store::{Append, EventStore, NotFlushed, OpenError};
+pub use store::{Append, EventStore, NotFlushed, OpenError, Unwritable};
 pub use taker::Taker;

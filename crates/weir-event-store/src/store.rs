@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
@@ -53,6 +54,20 @@ pub enum OpenError {
 #[error("settlements of events could not be written")]
 pub struct NotFlushed;
 
+/// Why nothing new can be stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unwritable {
+    /// The store is closed, or the thread that writes has ended.
+    #[error("the event store is closed")]
+    Closed,
+    /// The last write failed. It is tried again.
+    #[error("events cannot be written")]
+    Failing,
+    /// The file system has no more than the reserve.
+    #[error("there is no room on the event store's disk")]
+    NoSpace,
+}
+
 /// The events of all tenants. Clones and [`Taker`](crate::Taker)s share it; the last one that is
 /// dropped waits until what was settled is on the disk, [`close`](EventStore::close) does so without
 /// blocking.
@@ -94,23 +109,21 @@ impl EventStore {
         let disk = Disk::open(&folder.database())?;
         folder.sync()?;
         let mailbox = Mailbox::new(options.queued_events, options.queued_bytes);
-        let reserve = options.reserve;
+        let room = folder.room(options.reserve);
         let mut index = Index::new(options);
         let last_id = disk.restore(&mut index)?;
         let bodies = Bodies::open(&folder.database())?;
         let (reads, reader) = reader::start(bodies).map_err(OpenError::Thread)?;
-        let shared = Arc::new(Shared::new(mailbox, index));
+        let shared = Arc::new(Shared::new(mailbox, index, room));
         let (done, is_done) = watch::channel(());
         let writer = Writer {
             shared: shared.clone(),
             folder,
             disk,
-            reserve,
             last_id,
             reader,
             done,
             next: Batch::default(),
-            is_failing: false,
             is_untidy: false,
         };
         let writer = writer.start().map_err(OpenError::Thread)?;
@@ -136,6 +149,24 @@ impl EventStore {
         let (done, waiting) = oneshot::channel();
         let put = self.0.shared.mailbox.put(Job::Append(event, done));
         Append(put.map(|()| waiting))
+    }
+
+    /// Whether something new could be stored, for all that is known: a tenant may have used up its budget
+    /// nevertheless. Looks at the file system, which may block.
+    ///
+    /// # Errors
+    /// If not; the variants say why.
+    pub fn check(&self) -> Result<(), Unwritable> {
+        let shared = self.shared();
+        if shared.mailbox.is_closed() {
+            Err(Unwritable::Closed)
+        } else if shared.is_failing.load(Relaxed) {
+            Err(Unwritable::Failing)
+        } else if !shared.room.is_left() {
+            Err(Unwritable::NoSpace)
+        } else {
+            Ok(())
+        }
     }
 
     /// Changes whenever there may be something to take from a queue: take until nothing comes, then

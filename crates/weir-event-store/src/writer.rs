@@ -1,6 +1,7 @@
 //! The thread that writes: whatever waits shares a transaction and its sync.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::disk::{Batch, Disk, is_full};
 use crate::event::{
     Entry, Event, Queue, QueueNo, Refused, device_key, expiry, payload_len, seconds,
 };
-use crate::folder::Folder;
+use crate::folder::{Folder, Room};
 use crate::index::Index;
 use crate::mailbox::{Found, Job, Mailbox};
 use crate::memory::Body;
@@ -20,7 +21,7 @@ use crate::memory::Body;
 const BATCH: usize = 2_000;
 /// For how long nothing may have happened before unused space is returned.
 const IDLE: Duration = Duration::from_millis(200);
-/// After how long settlements that could not be written are tried again.
+/// After how long settlements that could not be written are tried again, and whether anything can.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What callers and both threads share.
@@ -28,12 +29,19 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Shared {
     pub(crate) mailbox: Mailbox,
     index: Mutex<Index>,
+    pub(crate) room: Room,
+    /// Whether the last write failed.
+    pub(crate) is_failing: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(mailbox: Mailbox, index: Index) -> Self {
-        let index = Mutex::new(index);
-        Self { mailbox, index }
+    pub(crate) fn new(mailbox: Mailbox, index: Index, room: Room) -> Self {
+        Self {
+            mailbox,
+            index: Mutex::new(index),
+            room,
+            is_failing: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
@@ -46,7 +54,6 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) folder: Folder,
     pub(crate) disk: Disk,
-    pub(crate) reserve: u64,
     /// The greatest id that was given to an event.
     pub(crate) last_id: i64,
     /// Reads for as long as there are consumers; ends before this thread does.
@@ -55,9 +62,7 @@ pub(crate) struct Writer {
     pub(crate) done: watch::Sender<()>,
     /// What the next transaction does. Between two it has the settlements that could not be written.
     pub(crate) next: Batch,
-    /// Whether the last write failed, so that the log has it once.
-    pub(crate) is_failing: bool,
-    /// The same for returning unused space.
+    /// Whether unused space could not be returned, so that the log has it once.
     pub(crate) is_untidy: bool,
 }
 
@@ -90,7 +95,7 @@ impl Writer {
         let mut idle = Some(IDLE);
         let mut is_stepped = false;
         loop {
-            let patience = match self.next.is_empty() {
+            let patience = match self.next.is_empty() && !self.is_failing() {
                 true => idle,
                 false => Some(RETRY),
             };
@@ -103,6 +108,7 @@ impl Writer {
                     idle = Some(IDLE);
                 }
                 Found::Nothing if !self.next.is_empty() => self.work_off(),
+                Found::Nothing if self.is_failing() => self.try_out(),
                 Found::Nothing => {
                     is_stepped = self.tidy(is_stepped);
                     idle = is_stepped.then_some(Duration::ZERO);
@@ -153,7 +159,7 @@ impl Writer {
                 Job::Flush(waiter) => flushes.push(waiter),
             }
         }
-        let has_room = events.is_empty() || self.folder.has_free(self.reserve);
+        let has_room = events.is_empty() || self.shared.room.is_left();
         let waiters = self.plan(events, has_room);
         let outcome = self.write();
         if outcome.is_err() && !waiters.is_empty() && !self.next.is_empty() {
@@ -189,6 +195,17 @@ impl Writer {
     /// One transaction with what was settled.
     fn work_off(&mut self) {
         self.work(VecDeque::new());
+    }
+
+    fn is_failing(&self) -> bool {
+        self.shared.is_failing.load(Relaxed)
+    }
+
+    /// Finds out whether what failed would succeed now: there may be nothing to write as long as nobody
+    /// believes that it can be.
+    fn try_out(&mut self) {
+        let result = self.disk.try_out();
+        let _ = self.judge(result);
     }
 
     /// Commits the next batch and has the index follow.
@@ -270,7 +287,7 @@ impl Writer {
 
     /// What a write's result means for those who wait for it.
     fn judge(&mut self, result: Result<(), rusqlite::Error>) -> Result<(), Refused> {
-        let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
+        let was_failing = self.shared.is_failing.swap(result.is_err(), Relaxed);
         if was_failing && result.is_ok() {
             tracing::info!("events can be written again");
         }

@@ -23,10 +23,13 @@ use crate::answer::{Failure, no_such_route};
 use crate::hasher::Hasher;
 use crate::request::Operator;
 use crate::rules::password::HashRules;
-use crate::{ManagementConfig, credentials, devices, openapi, search, tenants};
+use crate::{LogControl, ManagementConfig, credentials, devices, log, openapi, search, tenants};
 
 /// Refused operators are told a few times a second; a guesser must not fill the disk.
 static REFUSED: LogLimit = LogLimit::new();
+
+/// Who changes what is logged logs that himself.
+const LOG: &str = "/v1/log";
 
 /// What the handlers share.
 pub(crate) struct Api {
@@ -34,6 +37,7 @@ pub(crate) struct Api {
     pub(crate) hasher: Hasher,
     pub(crate) hashes: HashRules,
     pub(crate) max_payload_size: usize,
+    pub(crate) log: Arc<dyn LogControl>,
     accounts: Arc<Accounts>,
     metrics: Metrics,
     allowed_origin: Option<HeaderValue>,
@@ -45,12 +49,14 @@ pub(crate) fn router(
     registry: SqlRegistry,
     accounts: Arc<Accounts>,
     metrics: Metrics,
+    log: Arc<dyn LogControl>,
 ) -> Router {
     let api = Arc::new(Api {
         registry,
         hasher: Hasher::new(config.bcrypt_cost),
         hashes: config.hash_rules(),
         max_payload_size: config.max_payload_size,
+        log,
         accounts,
         metrics,
         allowed_origin: HeaderValue::from_str(&config.cors_allowed_origin).ok(),
@@ -67,6 +73,7 @@ pub(crate) fn router(
         .put(devices::update)
         .delete(devices::delete);
     let set = get(credentials::read).put(credentials::replace);
+    let logged = get(log::read).put(log::update);
     let with_options = |methods: MethodRouter<Arc<Api>>, names: &'static str| {
         methods.options(move || async move { preflight(names) })
     };
@@ -88,6 +95,7 @@ pub(crate) fn router(
             "/v1/credentials/{tenant}/{device}",
             with_options(set, "GET, PUT"),
         )
+        .route(LOG, with_options(logged, "GET, PUT"))
         .route("/v1/openapi.json", with_options(get(openapi::read), "GET"))
         .method_not_allowed_fallback(|| async { Failure::no_such_verb() })
         .route_layer(middleware::from_fn_with_state(api.clone(), guard))
@@ -105,7 +113,7 @@ async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         let extensions = request.extensions_mut();
         extensions.insert(Operator(operator.as_str().into()));
         let response = next.run(request).await;
-        if !verb.is_safe() {
+        if !verb.is_safe() && path != LOG {
             let status = response.status();
             let what = if status.is_success() {
                 "registry changed"

@@ -1,4 +1,5 @@
-//! The Device Registry Management HTTP API v1: how operators keep tenants, devices and credentials.
+//! The Device Registry Management HTTP API v1: how operators keep tenants, devices and credentials. It has one
+//! resource more than Hono's: what the gateway logs.
 //!
 //! * [`Management`] is the listener: [`Management::build`] binds it, [`Management::run`] serves.
 //!   `server.rs` runs one connection.
@@ -7,6 +8,7 @@
 //! * `tenants.rs`, `devices.rs` and `credentials.rs` have a function per verb. They take a request
 //!   apart with `request.rs`, have its body parsed by `rules/`, call `weir_registry::SqlRegistry`, and
 //!   answer with `answer.rs`.
+//! * `log.rs` has the log, which the binary hands in as a [`LogControl`].
 //! * `search.rs` reads what is asked of collections: filters, order, page.
 //! * `rules/` has a file per kind of object: from what an operator sends to what is stored, or the rule
 //!   that was broken. `object.rs` has what they share; by it an error names a member by its path and
@@ -23,6 +25,7 @@ mod config;
 mod credentials;
 mod devices;
 mod hasher;
+mod log;
 mod object;
 mod openapi;
 mod request;
@@ -38,11 +41,12 @@ use std::time::Duration;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 use weir_core::{Accounts, ConnectionBudget};
-use weir_listener::{Bind, BindError, ClientCertificates, Listener, Tls, TlsPort};
+use weir_listener::{Bind, BindError, ClientCertificates, Counts, Listener, Tls, TlsPort};
 use weir_metrics::Metrics;
 use weir_registry::SqlRegistry;
 
 pub use config::{HashAlgorithm, ManagementConfig};
+pub use log::{LogControl, LogError, LogFilter};
 
 /// The management API, bound to its port.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ pub struct Management {
 
 impl Management {
     /// Binds the port, with a certificate also the one with TLS. Operators who say who they are are
-    /// counted in `metrics`.
+    /// counted in `metrics`. They can see and change what `log` has logged.
     ///
     /// # Errors
     /// If the address is not allowed or not to be had.
@@ -63,6 +67,7 @@ impl Management {
         registry: SqlRegistry,
         accounts: Arc<Accounts>,
         metrics: Metrics,
+        log: Arc<dyn LogControl>,
     ) -> Result<Self, BindError> {
         let bind = Bind {
             name: "management",
@@ -76,8 +81,13 @@ impl Management {
             }),
         };
         let listener = Listener::bind(bind).await?;
-        let router = api::router(&config, registry, accounts, metrics);
+        let router = api::router(&config, registry, accounts, metrics, log);
         Ok(Self { listener, router })
+    }
+
+    /// What became of the connections that came to it.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.listener.counts()
     }
 
     /// The address it listens on, with the real port; the plain one's if that is open.

@@ -14,16 +14,18 @@ use serde_json::{Map, Value, json};
 use crate::answer::JSON;
 
 const DESCRIPTION: &str = include_str!("openapi/description.json");
-const PATHS: [&str; 3] = [
+const PATHS: [&str; 4] = [
     include_str!("openapi/tenants.json"),
     include_str!("openapi/devices.json"),
     include_str!("openapi/credentials.json"),
+    include_str!("openapi/log.json"),
 ];
-const SCHEMAS: [&str; 4] = [
+const SCHEMAS: [&str; 5] = [
     include_str!("openapi/schemas/common.json"),
     include_str!("openapi/schemas/tenant.json"),
     include_str!("openapi/schemas/device.json"),
     include_str!("openapi/schemas/credential.json"),
+    include_str!("openapi/schemas/log.json"),
 ];
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());

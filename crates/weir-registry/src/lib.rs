@@ -7,6 +7,7 @@
 //!   changes. `cache/mod.rs` has the rule by which nobody sees an old value after a change was answered.
 //! * A change is one transaction (`change.rs`), runs to its end even if nobody waits for it any more,
 //!   and is on the disk when it is answered. It may name the [`Version`] it expects to replace.
+//! * [`SqlRegistry::ping`] asks whether the database answers (`probe.rs`).
 //! * SQL is written once for all databases: `$1` parameters, no booleans, times in milliseconds,
 //!   objects as JSON text. The schema is in `migrations/` and brought up to date when opened.
 //!
@@ -23,6 +24,7 @@ mod dialect;
 mod error;
 mod log;
 mod lookup;
+mod probe;
 mod provision;
 mod search;
 mod store;

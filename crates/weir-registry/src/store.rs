@@ -16,6 +16,7 @@ use crate::cache::{CacheFigures, Caches};
 use crate::change::{Effect, Writer};
 use crate::dialect::Dialect;
 use crate::log::{Own, Tail};
+use crate::probe::Probe;
 use crate::version::new_id;
 
 /// How long an operation waits for a free connection.
@@ -36,6 +37,7 @@ struct Parts {
     /// connection. Places are spread over these.
     turns: [Arc<Mutex<()>>; TURNS],
     hasher: RandomState,
+    probe: Probe,
     /// Ends the look-out for others' changes.
     _tail: DropGuard,
 }
@@ -153,6 +155,7 @@ impl SqlRegistry {
             max_devices: options.max_devices,
             turns: std::array::from_fn(|_| Arc::default()),
             hasher: RandomState::new(),
+            probe: Probe::new(dialect, url),
             _tail: stop.drop_guard(),
         })))
     }
@@ -177,6 +180,7 @@ impl SqlRegistry {
 
     /// Waits for running operations and closes the database. Later operations fail.
     pub async fn close(&self) {
+        self.0.probe.close().await;
         self.0.store.readers.close().await;
         self.0.store.writers.close().await;
     }
@@ -198,6 +202,10 @@ impl SqlRegistry {
         // The remainder is below the number of turns.
         let number = (self.0.hasher.hash_one(place) % TURNS as u64) as usize;
         self.0.turns[number].clone()
+    }
+
+    pub(crate) fn probe(&self) -> &Probe {
+        &self.0.probe
     }
 
     pub(crate) fn caches(&self) -> &Caches {

@@ -21,8 +21,9 @@ use crate::operator::credentials::CredentialsArgs;
 use crate::operator::device::DeviceArgs;
 use crate::operator::fleet::apply::ApplyArgs;
 use crate::operator::fleet::export::ExportArgs;
+use crate::operator::log::LogArgs;
 use crate::operator::tenant::TenantArgs;
-use crate::operator::{self, credentials, device, fleet, tenant};
+use crate::operator::{self, credentials, device, fleet, log, tenant};
 use crate::secrets::{self, Login};
 use crate::{certificates, demo, limits, logging};
 
@@ -92,6 +93,8 @@ enum Command {
     Apply(ApplyArgs),
     /// Write tenants, devices and credentials to a file that can be applied.
     Export(ExportArgs),
+    /// Show what the gateway logs, or change it while it runs.
+    Log(LogArgs),
     /// Show what a tenant's devices send, as a back-end application receives it.
     ///
     /// Connects over AMQP 1.0 and prints telemetry and events, a line each. A message is accepted once
@@ -150,6 +153,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Credentials(args) => operator::run(credentials::run(args)),
         Command::Apply(args) => operator::run(fleet::apply::run(args)),
         Command::Export(args) => operator::run(fleet::export::run(args)),
+        Command::Log(args) => operator::run(log::run(args)),
         Command::Consume(args) => operator::run(consume::run(args)),
         Command::Instruct(args) => operator::run(command::run(args)),
         Command::Completion { shell } => {

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | `/started` | 200 once the gateway has started |
 //! | `/liveness` | 200 as long as the event loop answers |
-//! | `/readiness` | 200 while the gateway serves, 503 while it starts or drains |
+//! | `/readiness` | 200 while the gateway serves, 503 while it starts or drains or something it needs is gone |
 //! | `/prometheus` | the metrics that Eclipse Hono has, under its names |
 //! | `/metrics` | all others |
 //!
 //! Metrics are text 0.0.4, or OpenMetrics 1.0.0 for whoever asks for it by `Accept`.
+//!
+//! Probes are answered from what is known and wait for nothing. Who reads metrics takes no place from them:
+//! on a connection beyond the budget there are no pages, it carries one request and lasts for seconds.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -29,8 +32,11 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use weir_core::ConnectionBudget;
-use weir_listener::{Bind, BindError, Connection, Listener};
+use weir_listener::{Bind, BindError, Connection, Counts, Listener};
 use weir_metrics::{Format, Metrics, View};
+
+use crate::patience::Patience;
+use crate::services::{Service, Services};
 
 /// Health and metrics, for probes and Prometheus.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +62,14 @@ impl Default for HealthConfig {
 
 /// Seconds a prober may take to send its request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may last. Whoever does not read an answer gives its memory back then.
+/// How long an answer may take to be read. A page's memory is given back then.
+const READ_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may last.
 const CONNECTION_AGE: Duration = Duration::from_secs(600);
+/// The same for one beyond the budget.
+const EXTRA_AGE: Duration = Duration::from_secs(5);
+/// Seconds after which a scraper may try again that found no place.
+pub(crate) const RETRY_AFTER: u64 = 10;
 /// Pages of metrics that are in memory at a time. With many tenants each is tens of megabytes.
 pub(crate) const PAGES: usize = 4;
 
@@ -93,6 +105,7 @@ impl SharedPhase {
 pub struct Health {
     listener: Listener,
     phase: SharedPhase,
+    services: Services,
     metrics: Metrics,
 }
 
@@ -101,7 +114,11 @@ impl Health {
     ///
     /// # Errors
     /// If the address is not allowed or not to be had.
-    pub async fn build(config: &HealthConfig, metrics: Metrics) -> Result<Self, BindError> {
+    pub(crate) async fn build(
+        config: &HealthConfig,
+        services: Services,
+        metrics: Metrics,
+    ) -> Result<Self, BindError> {
         let bind = Bind {
             name: "health",
             ip: config.bind,
@@ -114,8 +131,14 @@ impl Health {
         Ok(Self {
             listener,
             phase,
+            services,
             metrics,
         })
+    }
+
+    /// What became of the connections that came to it.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.listener.counts()
     }
 
     /// The address it listens on, with the real port.
@@ -134,62 +157,94 @@ impl Health {
             metrics: self.metrics,
             places: Arc::new(Semaphore::new(PAGES)),
         };
-        let router = Router::new()
+        let probes = Router::new()
             .route("/started", get(started))
             .route("/liveness", get(liveness))
             .route("/readiness", get(readiness))
+            .with_state((self.phase, self.services));
+        let pages = Router::new()
             .route("/prometheus", get(prometheus))
             .route("/metrics", get(native))
-            .with_state((self.phase, pages));
-        let serve = move |connection| answer(connection, router.clone());
+            .with_state(pages);
+        let routers = Routers {
+            all: probes.clone().merge(pages),
+            extra: probes.fallback(|| async { too_many(RETRY_AFTER) }),
+        };
+        let serve = move |connection| answer(connection, routers.clone());
         self.listener.serve(budget, stop, drain, serve).await;
     }
 }
 
-/// One prober's connection. It is served without a place in the budget too: a gateway that is full
-/// is alive.
-pub(crate) async fn answer(connection: Connection, router: Router) {
+/// Who answers.
+#[derive(Clone)]
+pub(crate) struct Routers {
+    /// On a connection that has a place in the budget.
+    pub(crate) all: Router,
+    /// On one beyond it: a gateway that is full is alive.
+    pub(crate) extra: Router,
+}
+
+/// One prober's or scraper's connection.
+pub(crate) async fn answer(connection: Connection, routers: Routers) {
     let Connection {
         stream,
         stop,
-        permit: _permit,
+        permit,
         ..
     } = connection;
-    let service = TowerToHyperService::new(router);
+    let (router, age) = match permit {
+        Some(_) => (routers.all, CONNECTION_AGE),
+        None => (routers.extra, EXTRA_AGE),
+    };
+    let stream = TokioIo::new(Patience::new(stream, READ_TIME));
     let http = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .keep_alive(permit.is_some())
+        .serve_connection(stream, TowerToHyperService::new(router));
     let mut http = std::pin::pin!(http);
     tokio::select! {
         // A prober that breaks HTTP or hangs up harms only itself.
         _ = http.as_mut() => return,
         () = stop.cancelled() => {}
-        () = tokio::time::sleep(CONNECTION_AGE) => {}
+        () = tokio::time::sleep(age) => {}
+    }
+    if permit.is_none() {
+        return;
     }
     http.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(REQUEST_TIMEOUT, http).await;
+    // It may be about to read a page for which it has waited.
+    let _ = tokio::time::timeout(REQUEST_TIMEOUT + READ_TIME, http).await;
 }
 
-type Shared = State<(SharedPhase, Pages)>;
-
-async fn started(State((phase, _)): Shared) -> impl IntoResponse {
-    verdict("started", !phase.is(Phase::Starting))
+/// The answer to a scraper for which there is no place.
+pub(crate) fn too_many(retry_after: u64) -> Response {
+    let headers = [(header::RETRY_AFTER, retry_after.to_string())];
+    let text = "too many others read metrics\n";
+    (StatusCode::TOO_MANY_REQUESTS, headers, text).into_response()
 }
 
-async fn liveness() -> impl IntoResponse {
-    verdict("event-loop", true)
+type Known = State<(SharedPhase, Services)>;
+
+async fn started(State((phase, _)): Known) -> Response {
+    verdict(&[("started", !phase.is(Phase::Starting))])
 }
 
-async fn readiness(State((phase, _)): Shared) -> impl IntoResponse {
-    verdict("serving", phase.is(Phase::Ready))
+async fn liveness() -> Response {
+    verdict(&[("event-loop", true)])
 }
 
-async fn prometheus(State((_, pages)): Shared, headers: HeaderMap) -> Response {
+async fn readiness(State((phase, services)): Known) -> Response {
+    let mut checks = vec![("serving", phase.is(Phase::Ready))];
+    checks.extend(Service::ALL.map(|service| (service.as_str(), services.is_up(service))));
+    verdict(&checks)
+}
+
+async fn prometheus(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     pages.get(View::Hono, &headers).await
 }
 
-async fn native(State((_, pages)): Shared, headers: HeaderMap) -> Response {
+async fn native(State(pages): State<Pages>, headers: HeaderMap) -> Response {
     pages.get(View::Native, &headers).await
 }
 
@@ -228,8 +283,7 @@ impl Pages {
         let format = Format::for_accept(&accepted.join(","));
         let place = tokio::time::timeout(REQUEST_TIMEOUT, self.places.acquire_owned()).await;
         let Ok(Ok(place)) = place else {
-            let text = "too many others read metrics\n";
-            return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+            return too_many(RETRY_AFTER);
         };
         let metrics = self.metrics;
         // Threads that carry messages have no time for it.
@@ -250,21 +304,25 @@ impl Pages {
     }
 }
 
-/// The form of MicroProfile Health, which Hono's probes and tools read.
-fn verdict(check: &str, is_up: bool) -> (StatusCode, Json<serde_json::Value>) {
-    let (code, status) = if is_up {
-        (StatusCode::OK, "UP")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "DOWN")
+/// The form of MicroProfile Health, which Hono's probes and tools read: up if every check is.
+fn verdict(checks: &[(&str, bool)]) -> Response {
+    let status = |is_up| if is_up { "UP" } else { "DOWN" };
+    let is_up = checks.iter().all(|(_, is_up)| *is_up);
+    let code = match is_up {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (
-        code,
-        Json(json!({"status": status, "checks": [{"name": check, "status": status}]})),
-    )
+    let checks = checks.iter();
+    let checks = checks.map(|(name, is_up)| json!({"name": name, "status": status(*is_up)}));
+    let checks: Vec<_> = checks.collect();
+    let body = json!({"status": status(is_up), "checks": checks});
+    (code, Json(body)).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     fn pages(places: usize) -> Pages {
@@ -272,6 +330,80 @@ mod tests {
             metrics: Metrics::new("h", Instant::now()),
             places: Arc::new(Semaphore::new(places)),
         }
+    }
+
+    /// A listener with so many places, as a client finds it.
+    async fn listening(connections: usize, services: Services) -> SocketAddr {
+        let config = HealthConfig {
+            port: 0,
+            ..HealthConfig::default()
+        };
+        let metrics = Metrics::new("h", Instant::now());
+        let health = Health::build(&config, services, metrics).await.unwrap();
+        let address = health.local_addr();
+        health.phase().set(Phase::Ready);
+        let budget = ConnectionBudget::new(connections);
+        let run = health.run(budget, CancellationToken::new(), Duration::ZERO);
+        tokio::spawn(run);
+        address
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_when_all_that_it_needs_is_there() {
+        let services = Services::all_up();
+        let url = format!("http://{}/readiness", listening(9, services.clone()).await);
+        for (gone, status) in [
+            (None, 200),
+            (Some(Service::Registry), 503),
+            (Some(Service::EventStore), 503),
+        ] {
+            for service in Service::ALL {
+                services.set(service, gone != Some(service));
+            }
+            let answer = reqwest::get(&url).await.unwrap();
+            assert_eq!(answer.status(), status, "{gone:?}");
+            let answer: serde_json::Value = answer.json().await.unwrap();
+            let word = |is_up| if is_up { "UP" } else { "DOWN" };
+            let registry = word(gone != Some(Service::Registry));
+            let events = word(gone != Some(Service::EventStore));
+            let expected = json!({"status": word(gone.is_none()), "checks": [
+                {"name": "serving", "status": "UP"},
+                {"name": "registry", "status": registry},
+                {"name": "event-store", "status": events},
+            ]});
+            assert_eq!(answer, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_probes_finds_a_place_when_scrapers_have_taken_all() {
+        let address = listening(0, Services::all_up()).await;
+        for (path, status) in [
+            ("/started", 200),
+            ("/liveness", 200),
+            ("/readiness", 200),
+            ("/metrics", 429),
+            ("/prometheus", 429),
+        ] {
+            let url = format!("http://{address}{path}");
+            let answer = reqwest::get(url).await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            assert_eq!(answer.headers()[header::CONNECTION], "close");
+            let later = answer.headers().get(header::RETRY_AFTER);
+            assert_eq!(later.is_some(), status == 429, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_nobody_reads_gives_its_place_back() {
+        let (_reader, stream) = tokio::io::duplex(1024);
+        let places = Arc::new(Semaphore::new(1));
+        let place = places.clone().acquire_owned().await.unwrap();
+        let page = Page::new("x".repeat(100_000), place);
+        let mut stream = Patience::new(stream, Duration::from_millis(20));
+        let written = stream.write_all_buf(&mut Bytes::from_owner(page)).await;
+        assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(places.available_permits(), 1);
     }
 
     #[tokio::test]

@@ -71,9 +71,7 @@ impl Source for Process {
             figures.tell(Name::LogEvents, &[level], lines as f64);
         }
         figures.tell(Name::LogDropped, &[], logging::dropped() as f64);
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
-        let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-        figures.tell(Name::ProcessCpu, &[], cpu);
+        figures.tell(Name::ProcessCpu, &[], cpu_seconds());
         let files = getrlimit(Resource::Nofile).current;
         let files = files.map_or(f64::INFINITY, |files| files as f64);
         figures.tell(Name::ProcessMaxFds, &[], files);
@@ -87,8 +85,7 @@ impl Source for Process {
             figures.tell(Name::ProcessStart, &[], started.as_secs_f64());
         }
         if let Some(stat) = stat() {
-            let resident = stat.resident_pages * rustix::param::page_size() as u64;
-            figures.tell(Name::ProcessResident, &[], resident as f64);
+            figures.tell(Name::ProcessResident, &[], stat.resident() as f64);
             figures.tell(Name::ProcessThreads, &[], stat.threads as f64);
             figures.tell(Name::ProcessVirtual, &[], stat.virtual_bytes as f64);
         }
@@ -98,15 +95,22 @@ impl Source for Process {
 
 /// Some fields of `/proc/self/stat` (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    threads: u64,
+pub(crate) struct Stat {
+    pub(crate) threads: u64,
     /// Clock ticks from the machine's start to the process's.
     started: u64,
     virtual_bytes: u64,
     resident_pages: u64,
 }
 
-fn stat() -> Option<Stat> {
+impl Stat {
+    /// Resident memory, bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.resident_pages * rustix::param::page_size() as u64
+    }
+}
+
+pub(crate) fn stat() -> Option<Stat> {
     parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
@@ -131,7 +135,13 @@ fn started() -> Option<SystemTime> {
     SystemTime::now().checked_sub(age)
 }
 
-fn open_files() -> Option<u64> {
+/// Processor time used, user and system.
+pub(crate) fn cpu_seconds() -> f64 {
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9
+}
+
+pub(crate) fn open_files() -> Option<u64> {
     const FILES: &str = "/proc/self/fd";
     // From Linux 6.2 on the folder's size is their number; before, it is 0.
     match rustix::fs::stat(FILES).ok()?.st_size {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use weir_event_store::{Append, Refused};
+use weir_event_store::{Append, Options, Refused, Unwritable};
 
-use crate::{Fixture, event, now, payloads};
+use crate::{Fixture, event, now, options, payloads};
 
 fn connect(fixture: &Fixture) -> Connection {
     Connection::open(fixture.folder.path().join("events.db")).unwrap()
@@ -106,4 +106,39 @@ async fn settlements_that_cannot_be_written_are_written_later() {
     let taken = fixture.take(10).await;
     assert_eq!(payloads(&taken), ["a2", "a3", "b2"]);
     assert_eq!(taken[1].attempts, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_known_until_something_could_be_though_nothing_comes() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.store.check(), Ok(()));
+    let other = connect(&fixture);
+    let stop = "CREATE TRIGGER stop BEFORE INSERT ON body
+                BEGIN SELECT RAISE(ABORT, 'this test does not want it'); END";
+    other.execute_batch(stop).unwrap();
+    let refused = fixture.store.append(event("a", "a1")).await;
+    assert_eq!(refused, Err(Refused::Io));
+    assert_eq!(fixture.store.check(), Err(Unwritable::Failing));
+    other.execute_batch("DROP TRIGGER stop").unwrap();
+    let good_again = async {
+        while fixture.store.check().is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let good_again = tokio::time::timeout(Duration::from_secs(30), good_again);
+    good_again.await.unwrap();
+    assert_eq!(rows(&other), 0, "what was tried leaves nothing behind");
+}
+
+#[tokio::test]
+async fn without_room_and_when_it_is_closed_nothing_can_be_written() {
+    let fixture = Fixture::with(Options {
+        reserve: u64::MAX,
+        ..options()
+    });
+    assert_eq!(fixture.store.check(), Err(Unwritable::NoSpace));
+    let refused = fixture.store.append(event("a", "a1")).await;
+    assert_eq!(refused, Err(Refused::NoSpace));
+    fixture.store.close().await;
+    assert_eq!(fixture.store.check(), Err(Unwritable::Closed));
 }

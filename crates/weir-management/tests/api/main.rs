@@ -10,6 +10,7 @@ mod connections;
 mod credentials;
 mod devices;
 mod limits;
+mod log;
 mod objects;
 mod openapi;
 mod requests;
@@ -39,6 +40,7 @@ struct Given {
     client: Client,
     registry: SqlRegistry,
     metrics: Metrics,
+    log: Arc<log::Kept>,
     stop: CancellationToken,
     server: JoinHandle<()>,
     _folder: TempDir,
@@ -61,7 +63,9 @@ impl Given {
             ..config
         };
         let (accounts, metrics) = (Arc::new(accounts), Metrics::new("test", Instant::now()));
-        let built = Management::build(config, None, registry.clone(), accounts, metrics.clone());
+        let log = Arc::new(log::Kept::default());
+        let (kept, known) = (log.clone(), metrics.clone());
+        let built = Management::build(config, None, registry.clone(), accounts, known, kept);
         let management = built.await.unwrap();
         let address = management.local_addr();
         let stop = CancellationToken::new();
@@ -73,6 +77,7 @@ impl Given {
             client: Client::new(),
             registry,
             metrics,
+            log,
             server: tokio::spawn(management.run(budget, stop.clone(), drain)),
             stop,
             _folder: folder,

@@ -75,7 +75,7 @@ impl AwsIot {
     }
 }
 
-/// Tells the thread of each line that is due.
+/// Tells the thread of each line that is due, as long as there is one.
 async fn tell(interval: Duration, due: &SyncSender<()>, stop: &CancellationToken) {
     let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,7 +86,12 @@ async fn tell(interval: Duration, due: &SyncSender<()>, stop: &CancellationToken
             () = stop.cancelled() => return,
         }
         let was_late = is_late;
-        is_late = matches!(due.try_send(()), Err(TrySendError::Full(())));
+        is_late = match due.try_send(()) {
+            Ok(()) => false,
+            Err(TrySendError::Full(())) => true,
+            // The gateway is to hear of it.
+            Err(TrySendError::Disconnected(())) => return,
+        };
         if is_late && !was_late {
             tracing::warn!("metrics under AWS IoT's names wait: nobody reads the last line");
         }

@@ -2,6 +2,7 @@
 //!
 //! * [`tenant`], [`device`] and [`credentials`] have a struct of arguments per verb; what tenants and
 //!   devices have in common is in `objects.rs`.
+//! * [`log`] shows what the gateway logs, and changes it.
 //! * [`fleet`] applies a file of tenants, devices and credentials, and writes one.
 //! * `connect.rs` decides which gateway and as whom; `api.rs` is the client, `resource.rs` what it can
 //!   be asked for.
@@ -17,6 +18,7 @@ pub(crate) mod credentials;
 pub(crate) mod device;
 pub(crate) mod fleet;
 mod input;
+pub(crate) mod log;
 mod objects;
 mod password;
 mod query;

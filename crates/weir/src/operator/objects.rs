@@ -42,6 +42,7 @@ pub(super) async fn create(
                 Resource::Devices(tenant)
                 | Resource::Device(tenant, _)
                 | Resource::Credentials(tenant, _) => format!("device {tenant}/{id}"),
+                Resource::Log => resource.to_string(),
             };
             show::done(format, &format!("{what} created"))?;
         }

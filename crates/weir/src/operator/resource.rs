@@ -14,6 +14,8 @@ pub(super) enum Resource<'a> {
     Device(&'a str, &'a str),
     /// The credentials of a device.
     Credentials(&'a str, &'a str),
+    /// What the gateway logs.
+    Log,
 }
 
 impl<'a> Resource<'a> {
@@ -25,6 +27,7 @@ impl<'a> Resource<'a> {
             Self::Devices(tenant) => ("devices", &[tenant]),
             Self::Device(tenant, device) => ("devices", &[tenant, device]),
             Self::Credentials(tenant, device) => ("credentials", &[tenant, device]),
+            Self::Log => ("log", &[]),
         };
         if !ids.iter().all(|id| is_segment(id)) {
             return None;
@@ -59,6 +62,7 @@ impl fmt::Display for Resource<'_> {
             Self::Devices(tenant) => write!(f, "devices of tenant {tenant}"),
             Self::Device(tenant, device) => write!(f, "device {tenant}/{device}"),
             Self::Credentials(tenant, device) => write!(f, "credentials of {tenant}/{device}"),
+            Self::Log => f.write_str("log"),
         }
     }
 }

@@ -42,6 +42,14 @@ pub(super) fn object(id: &str, found: &Found<Members>) -> io::Result<()> {
     io::stdout().write_all(table(&[], &rows).as_bytes())
 }
 
+/// An object that has neither, a line per member.
+pub(super) fn members(members: &Members) -> io::Result<()> {
+    let rows = members.iter();
+    let rows = rows.map(|(name, value)| vec![name.clone(), cell(value)]);
+    let rows: Vec<_> = rows.collect();
+    io::stdout().write_all(table(&[], &rows).as_bytes())
+}
+
 /// Lines of columns that are as wide as their widest cell.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
