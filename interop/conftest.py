@@ -1,12 +1,16 @@
 """What every story can ask for."""
 
 import itertools
+from contextlib import closing
 
 import pytest
 
 from harness.application import PROGRAMS, Application, Sender
 from harness.gateway import BINARY, Gateway
+from harness.load import busy
+from harness.prometheus import Prometheus
 from harness.subscriber import Subscriber
+from harness.wait import until
 
 numbers = itertools.count(1)
 
@@ -38,6 +42,22 @@ def gateway(tmp_path_factory):
     gateway = Gateway(tmp_path_factory.mktemp("gateway"))
     yield gateway
     gateway.close()
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    """Devices and applications at a gateway of their own."""
+    with busy(tmp_path_factory.mktemp("busy")) as load:
+        yield load
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory, load):
+    """A Prometheus that scrapes that gateway."""
+    with closing(Prometheus(tmp_path_factory.mktemp("prometheus"), load.gateway)) as prometheus:
+        pages = len(prometheus.jobs)
+        until("all pages", lambda: prometheus.query("sum(up)") == [pages])
+        yield prometheus
 
 
 @pytest.fixture

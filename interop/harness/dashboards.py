@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from .gateway import ROOT
+from .wait import until
 
 FACTS = Path(__file__).parents[1] / "dashboards"
 SHIPPED = ROOT / "deploy" / "grafana"
 LABEL_VALUES = re.compile(r"label_values\((\w+), *(\w+)\)")
-# What Grafana would put in; Prometheus scrapes every second.
-INTERVALS = {"__rate_interval": "5s", "__interval": "1s", "__range": "30s"}
+# What Grafana would put in where Prometheus scrapes every second and the datasource says so.
+INTERVALS = {"__rate_interval": "5s", "__interval": "5s", "__range": "30s"}
 
 
 def substituted(expression, variables=None):
@@ -58,26 +59,97 @@ def facts(name):
     return json.loads((FACTS / f"{name}.json").read_text())
 
 
+def boards(file):
+    """The dashboards in a file with what is known, by name."""
+    return facts(file)["dashboards"]
+
+
 def _matcher(label, condition):
     operator, value = re.fullmatch(r"(=~|!=|=)(.*)", condition).groups()
     return f'{label}{operator}"{value}"'
 
 
-def _selected(panel, matchers):
-    selector = ",".join(matchers)
-    return f"sum({panel['function']}({panel['metric']}{{{selector}}}[$__rate_interval]))"
+def _selected(metric, matchers):
+    return f"{metric}{{{','.join(matchers)}}}" if matchers else metric
 
 
-def queries(panel):
-    """The queries of a panel of which the facts are known."""
-    if "by" in panel:
-        return [f"sum({panel['metric']}) by ({panel['by']})"]
-    choices = [[_matcher(label, it) for it in those] for label, those in panel["labels"].items()]
+def chosen(board, label_values):
+    """The variables of a dashboard as Grafana sets them. `label_values` is asked for the values of a label
+    of what is selected, or of anything, and may wait for them."""
+    variables = {}
+    for name, origin in board["variables"].items():
+        if "text" in origin:
+            variables[name] = origin["text"]
+            continue
+        matchers = [_matcher(label, it) for label, it in origin.get("labels", {}).items()]
+        metric = origin.get("metric")
+        asked = metric and substituted(_selected(metric, matchers), variables)
+        values = label_values(asked, origin["label"])
+        variables[name] = next(iter(values), "") if origin.get("one") else regular(values)
+    return variables
+
+
+class Query:
+    """A query of a panel, the metrics that it is made of, and what is known of the panel."""
+
+    def __init__(self, panel, metrics, text):
+        self.panel, self.title, self.metrics, self.text = panel, panel["title"], metrics, text
+
+    def __repr__(self):
+        return self.title
+
+
+def _term(panel, metric, matchers):
+    term = _selected(metric, matchers)
+    if functions := panel.get("function"):
+        over = f"{term}[{panel.get('range', '$__rate_interval')}]"
+        term = " or ".join(f"{function}({over})" for function in functions.split(" or "))
+    if compared := panel.get("compare"):
+        term = f"{term} {compared}"
+    return f"{panel['aggregate']}({term})" if "aggregate" in panel else term
+
+
+def queries(board):
+    """The queries of a dashboard of which the facts are known."""
     made = []
-    for matchers in itertools.product(*choices):
-        whole = _selected(panel, matchers)
-        if share := panel.get("share"):
-            part = [_matcher(label, condition) for label, condition in share.items()]
-            whole = f"100 * {_selected(panel, [*matchers, *part])} / {whole}"
-        made.append(whole)
+    common = {name: board[name] for name in ("aggregate",) if name in board}
+    for panel in board["panels"]:
+        panel = common | panel
+        labels = board.get("labels", {}) | panel.get("labels", {})
+        choices = [[_matcher(label, it) for it in those] for label, those in labels.items()]
+        for matchers in itertools.product(*choices):
+            terms = {metric: _term(panel, metric, matchers) for metric in panel["metrics"]}
+            if share := panel.get("share"):
+                parts = [_matcher(label, condition) for label, condition in share.items()]
+                for metric, whole in terms.items():
+                    terms[metric] = f"100 * {_term(panel, metric, [*matchers, *parts])} / {whole}"
+            if operator := panel.get("joined"):
+                made.append(Query(panel, list(terms), f" {operator} ".join(terms.values())))
+            else:
+                made += [Query(panel, [metric], term) for metric, term in terms.items()]
     return made
+
+
+def check_all_have_data(prometheus, load, expressions, is_data=bool):
+    """Waits until each expression has had data."""
+    assert expressions
+    left = dict(expressions)
+
+    def answered():
+        if load.failure:
+            raise load.failure
+        for name, expression in list(left.items()):
+            if is_data(prometheus.query(expression)):
+                del left[name]
+        return not left
+
+    try:
+        until("data", answered, deadline=30)
+    except AssertionError as error:
+        missing = "\n".join(f"{name}: {expression}" for name, expression in left.items())
+        raise AssertionError(f"no data for {len(left)} of {len(expressions)}:\n{missing}") from error
+
+
+def is_something(values):
+    """Whether it is more than the nothing that every series begins with."""
+    return any(value > 0 for value in values)

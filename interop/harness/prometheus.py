@@ -24,15 +24,24 @@ def promtool(*arguments):
     return done.stdout
 
 
-def configuration(gateway):
+def configuration(gateway, folder):
     """What is shipped, for this gateway and with as little to wait for as there can be."""
-    shipped = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
+    shipped, emqx = (
+        yaml.safe_load((SHIPPED / name).read_text()) for name in ("prometheus.yml", "emqx.yml")
+    )
     shipped["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     shipped["rule_files"] = [str(SHIPPED / pattern) for pattern in shipped["rule_files"]]
-    host, port = gateway.address("health")
-    for job in shipped["scrape_configs"]:
+    jobs = [(job, "health") for job in shipped["scrape_configs"]]
+    if "metrics.emqx" in gateway.addresses:
+        jobs += [(job, "metrics.emqx") for job in emqx["scrape_configs"]]
+        (folder / "emqx").write_text(gateway.environment["WEIR__METRICS__EMQX__SECRET"])
+    for job, listener in jobs:
+        host, port = gateway.address(listener)
         (targets,) = job["static_configs"]
         targets["targets"] = [f"{host}:{port}"]
+        if "basic_auth" in job:
+            job["basic_auth"]["password_file"] = str(folder / "emqx")
+    shipped["scrape_configs"] = [job for job, _ in jobs]
     return shipped
 
 
@@ -41,7 +50,9 @@ class Prometheus:
 
     def __init__(self, folder, gateway):
         config, self.log, self.port = folder / "prometheus.yml", folder / "prometheus.log", free_port()
-        config.write_text(yaml.safe_dump(configuration(gateway)))
+        made = configuration(gateway, folder)
+        self.jobs = [job["job_name"] for job in made["scrape_configs"]]
+        config.write_text(yaml.safe_dump(made))
         command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
         command += [f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
         with self.log.open("w") as log:
@@ -85,8 +96,9 @@ class Prometheus:
         return [value for value in values if not math.isnan(value)]
 
     def label_values(self, metric, label):
-        """The values of a label, as for a variable of a dashboard."""
-        return self._ask(f"label/{label}/values", **{"match[]": metric})
+        """The values of a label of a metric, or of all, as for a variable of a dashboard."""
+        asked = {"match[]": metric} if metric else {}
+        return self._ask(f"label/{label}/values", **asked)
 
     def rules(self):
         """All rules, and how Prometheus fares with them."""

@@ -61,7 +61,7 @@ pub fn stats(reading: &Reading<'_>, nodes: Nodes<'_>) -> String {
         let name = format!("emqx_{}", row.name);
         let label = nodes.label(row.name.starts_with("cluster_nodes"));
         page.head(&name, row.kind, row.meaning);
-        page.sample(&name, label, row.value(reading, &numbers));
+        page.sample(&name, label, row.value(&numbers));
     }
     let own = nodes.label(false);
     ends(&mut page, ("emqx_", &numbers), own.as_slice());

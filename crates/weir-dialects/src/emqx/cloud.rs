@@ -61,27 +61,27 @@ pub(super) const OWN: &[Own] = &[
     ),
     (
         "messages_rate",
-        |it, _| it.marks.received_rate + it.marks.sent_rate,
+        |it, _| it.rates.received + it.rates.sent,
         "Messages from and to devices a second, over the last interval",
     ),
     (
         "messages_receive_rate",
-        |it, _| it.marks.received_rate,
+        |it, _| it.rates.received,
         "Messages from devices a second",
     ),
     (
         "messages_send_rate",
-        |it, _| it.marks.sent_rate,
+        |it, _| it.rates.sent,
         "Messages to devices a second",
     ),
     (
         "received_msg_rate",
-        |it, _| it.marks.received_rate,
+        |it, _| it.rates.received,
         "Messages from devices a second",
     ),
     (
         "sent_msg_rate",
-        |it, _| it.marks.sent_rate,
+        |it, _| it.rates.sent,
         "Messages to devices a second",
     ),
 ];
@@ -116,7 +116,7 @@ pub fn deployment_metrics(reading: &Reading<'_>, deployment: &Deployment) -> Str
     for (name, row) in named.chain(aliases) {
         let name = format!("deployment_emqx_metrics_{name}");
         page.head(&name, row.kind, row.meaning);
-        page.sample(&name, labels, row.value(reading, &numbers));
+        page.sample(&name, labels, row.value(&numbers));
     }
     ends(&mut page, ("deployment_emqx_metrics_", &numbers), &labels);
     page.finish()

@@ -1,9 +1,9 @@
 //! EMQX's metrics, as its Prometheus API and its cloud's have them.
 //!
 //! * `table` says what each of EMQX's names is here. `docs/emqx-metrics.md` is written from it
-//!   ([`reference()`]).
-//! * `numbers` are what the table is made of: sums over what Weir has counted. [`Marks`] are what
-//!   one look does not show: the largest values so far, and rates.
+//!   ([`reference()`]). `dashboards` is what published dashboards find.
+//! * `numbers` are what the table is made of: sums over what Weir has counted. [`Rates`] are what
+//!   one look does not show.
 //! * [`stats()`], [`auth()`], [`data_integration()`] and [`namespaced_stats()`] are the pages of the API,
 //!   [`deployment_metrics()`] and [`deployment_data_integration()`] those of the cloud, which has the
 //!   names of the first behind another prefix.
@@ -14,11 +14,12 @@
 mod authentication;
 mod broker;
 mod cloud;
+mod dashboards;
 mod integration;
-mod marks;
 mod namespaces;
 mod numbers;
 mod page;
+mod rates;
 mod reference;
 mod table;
 
@@ -30,8 +31,8 @@ pub use authentication::auth;
 pub use broker::stats;
 pub use cloud::{Deployment, deployment_data_integration, deployment_metrics};
 pub use integration::data_integration;
-pub use marks::Marks;
 pub use namespaces::namespaced_stats;
+pub use rates::Rates;
 pub use reference::reference;
 pub use table::Kind;
 
@@ -45,8 +46,8 @@ pub struct Reading<'a> {
     pub tally: &'a Tally,
     /// What the sources of the native view tell.
     pub figures: &'a Figures,
-    /// Largest values and rates.
-    pub marks: Marks,
+    /// Messages a second.
+    pub rates: Rates,
     /// What the clock on the wall shows.
     pub now: SystemTime,
 }

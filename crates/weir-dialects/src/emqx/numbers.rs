@@ -3,7 +3,9 @@
 //! Packets of MQTT are counted as they come and go. All other messages are counted when their outcome is
 //! known, so that is when they appear here.
 
-use weir_metrics::{Direction, MessageType, Messages, MqttCount, MqttCounts, Qos, Status, Tally};
+use weir_metrics::{
+    Direction, MessageType, Messages, Most, MqttCount, MqttCounts, Qos, Status, Tally,
+};
 
 /// The MQTT adapter's component.
 const MQTT: &str = "hono-mqtt";
@@ -115,6 +117,7 @@ fn outcomes(of: impl Fn(Status) -> u64) -> Outcomes {
 pub(super) struct Numbers {
     pub(super) packets: MqttCounts,
     pub(super) connections: u64,
+    pub(super) most: Most,
     /// All devices' messages.
     pub(super) all: Sums,
     /// Those that came and went by MQTT.
@@ -137,6 +140,7 @@ impl Numbers {
         Self {
             packets: tally.mqtt.clone(),
             connections: authenticated + tally.unauthenticated,
+            most: tally.most,
             all,
             mqtt,
             other,

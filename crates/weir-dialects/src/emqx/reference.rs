@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::table::{Row, Value, table};
-use super::{authentication, broker, cloud, integration, namespaces};
+use super::{authentication, broker, cloud, dashboards, integration, namespaces};
 
 /// `docs/emqx-metrics.md` as it has to be.
 pub fn reference() -> String {
@@ -62,6 +62,7 @@ pub fn reference() -> String {
         line(&mut page, &format!("emqx_{name}"), kind.as_str(), meaning);
     }
     page.push_str(ABSENT);
+    page.push_str(&dashboards::section());
     page
 }
 
@@ -106,7 +107,8 @@ made for EMQX and for its cloud work as they are:
 
 Everything else is 404. Pages are text 0.0.4 whatever is accepted, and counters have no `_total`; `Accept: application/json`
 alone is 400. `?mode=all_nodes_unaggregated` adds the label `node`. Whoever scrapes logs in, unless
-`metrics.emqx.authentication = false`: by HTTP Basic with `key` and `secret`, or with `token` as a Bearer token.
+`metrics.emqx.authentication = false`: by HTTP Basic with `key` and `secret`, or with `token` as a Bearer token. Attempts are
+counted in `hono_authentication_attempts_total` with `client_type=\"unknown\"`, and the log has those that fail.
 
 The rules of the mapping:
 
@@ -117,8 +119,7 @@ The rules of the mapping:
   `packets_publish_error` or `packets_publish_auth_error`.
 * A command to a device is `messages_sent`, and by MQTT also `packets_publish_sent`.
 * Topics, routes and subscriptions are MQTT devices' subscriptions for commands and errors.
-* `*_max` are the largest values since the start, looked at every 5 seconds and at each scrape. Rates are those of the last 5
-  seconds.
+* `*_max` are the largest values since the start. Rates are those of the last 5 seconds.
 * No series has a label that EMQX's does not have.
 
 ## Broker metrics

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use weir_dialects::emqx::{self, Deployment, Marks, Mode, Nodes, Reading};
+use weir_dialects::emqx::{self, Deployment, Mode, Nodes, Rates, Reading};
 use weir_metrics::{
     Component, ComponentType, Direction, Figures, MessageType, Metrics, MqttCount, Name, Qos,
     Source, Status, Ttd, View,
@@ -105,12 +105,12 @@ pub(crate) fn page(metrics: &Metrics, path: &str, mode: Mode) -> String {
     let now = Instant::now();
     let snapshot = metrics.snapshot(View::Native, now);
     let tally = metrics.tally();
-    let mut marks = Marks::default();
-    marks.observe(&tally, now);
+    let mut rates = Rates::default();
+    rates.observe(&tally, now);
     let reading = Reading {
         tally: &tally,
         figures: snapshot.figures(),
-        marks,
+        rates,
         now: UNIX_EPOCH + Duration::from_secs(1_100),
     };
     let nodes = Nodes { mode, node: "h" };

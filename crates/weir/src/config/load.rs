@@ -282,6 +282,10 @@ mod tests {
                 "weir.toml, line 1: accounts.operator: needs either password or password_hash",
             ),
             (
+                "[traces]\nendpoint = \"localhost:4317\"\n",
+                "weir.toml, line 2: traces.endpoint: must be a URL",
+            ),
+            (
                 "[log]\nfilter = \"wrong=level=x\"",
                 "weir.toml, line 2: log.filter: is not",
             ),

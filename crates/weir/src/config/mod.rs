@@ -19,10 +19,12 @@ use weir_http::HttpConfig;
 use weir_management::ManagementConfig;
 use weir_mqtt::MqttConfig;
 use weir_northbound_amqp::{AmqpConfig, EventsConfig};
+use weir_traces::TracesConfig;
 
 use crate::aws_iot::AwsIotConfig;
 use crate::emqx::EmqxConfig;
 use crate::health::HealthConfig;
+use crate::jvm::CompatConfig;
 
 pub use listeners::TlsConfig;
 pub use load::ConfigError;
@@ -67,6 +69,12 @@ pub struct Config {
     pub health: HealthConfig,
     /// How many series of metrics there may be.
     pub metrics: MetricsConfig,
+    /// Traces for a collector of OpenTelemetry. `OTEL_RESOURCE_ATTRIBUTES` adds to what spans say of the
+    /// gateway, `OTEL_EXPORTER_OTLP_TRACES_HEADERS` or `OTEL_EXPORTER_OTLP_HEADERS` to `headers`; no other
+    /// variable of OpenTelemetry has an effect.
+    pub traces: TracesConfig,
+    /// What is there for other systems' sake alone.
+    pub compat: CompatConfig,
 }
 
 /// How many series of metrics there may be.
@@ -229,6 +237,8 @@ impl Default for Config {
             management: ManagementConfig::default(),
             health: HealthConfig::default(),
             metrics: MetricsConfig::default(),
+            traces: TracesConfig::default(),
+            compat: CompatConfig::default(),
         }
     }
 }
@@ -355,6 +365,7 @@ impl Config {
         }
         mistakes.extend(self.metrics.aws_iot.mistakes());
         mistakes.extend(self.metrics.emqx.mistakes());
+        mistakes.extend(self.traces.mistakes());
         mistakes.extend(listeners::mistakes(self));
         mistakes
     }

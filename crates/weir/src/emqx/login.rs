@@ -14,7 +14,7 @@ pub(super) const CHALLENGE: &str = "Basic realm=\"weir\", charset=\"UTF-8\", Bea
 
 /// What scrapers may log in with.
 pub(super) struct Logins {
-    is_asked: bool,
+    pub(super) is_asked: bool,
     /// Digests, so that comparing them tells neither what is in them nor how long it is.
     basic: Option<[u8; 32]>,
     bearer: Option<[u8; 32]>,

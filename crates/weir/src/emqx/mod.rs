@@ -17,21 +17,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use weir_core::ConnectionBudget;
-use weir_dialects::emqx::{self, CONTENT_TYPE, Deployment, Marks, Mode, Nodes, Reading};
-use weir_listener::{Bind, BindError, Listener};
-use weir_metrics::{Metrics, View};
+use weir_core::{ConnectionBudget, LogLimit, shorten};
+use weir_dialects::emqx::{self, CONTENT_TYPE, Deployment, Mode, Nodes, Rates, Reading};
+use weir_listener::{Bind, BindError, Counts, Listener};
+use weir_metrics::{AuthenticationOutcome, ClientType, Metrics, View};
 
 pub use config::EmqxConfig;
 
-use crate::health::{self, PAGES, Page, REQUEST_TIMEOUT};
+use crate::health::{self, PAGES, Page, REQUEST_TIMEOUT, RETRY_AFTER, Routers};
 use login::{CHALLENGE, Logins};
 
-/// The interval that rates are about, and between two looks at what has a largest value.
+/// The interval that rates are about.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How often the page of all tenants may be read, as with EMQX (`namespaced_metrics_limiter`).
 const ALL_TENANTS: Duration = Duration::from_secs(5);
+
+static REFUSED: LogLimit = LogLimit::new();
 
 /// The bound listener.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ pub(crate) struct Emqx {
 #[derive(Debug)]
 struct Shared {
     metrics: Metrics,
-    marks: Mutex<Marks>,
+    rates: Mutex<Rates>,
     logins: Logins,
     deployment: Deployment,
     /// What the label `node` says.
@@ -72,6 +75,11 @@ impl Emqx {
         Ok(Self { listener, shared })
     }
 
+    /// What became of the connections that came to it.
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        self.listener.counts()
+    }
+
     /// The address it listens on, with the real port.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.listener.local_addr()
@@ -86,16 +94,21 @@ impl Emqx {
     ) {
         let Self { listener, shared } = self;
         let observed = observe(shared.clone(), stop.clone());
-        let router = Router::new()
-            .route("/{*path}", get(serve))
-            .with_state(shared);
-        let answer = move |connection| health::answer(connection, router.clone());
+        let routers = Routers {
+            all: Router::new()
+                .route("/{*path}", get(serve))
+                .with_state(shared),
+            extra: Router::new().fallback(|| async { health::too_many(RETRY_AFTER) }),
+        };
+        let answer = move |connection| health::answer(connection, routers.clone());
         tokio::join!(listener.serve(budget, stop, drain, answer), observed);
     }
 }
 
 async fn observe(shared: Arc<Shared>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(INTERVAL);
+    // An interval that was missed has no rate of its own.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -105,7 +118,7 @@ async fn observe(shared: Arc<Shared>, stop: CancellationToken) {
         // Threads that carry messages have no time for it.
         let observed = tokio::task::spawn_blocking(move || {
             let tally = shared.metrics.tally();
-            shared.marks().observe(&tally, Instant::now());
+            shared.rates().observe(&tally, Instant::now());
         });
         if let Err(error) = observed.await {
             tracing::error!(%error, "metrics could not be observed");
@@ -151,7 +164,7 @@ async fn serve(
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Response {
-    if !shared.logins.admit(&headers) {
+    if !shared.admit(&headers, uri.path()) {
         let challenge = [(header::WWW_AUTHENTICATE, CHALLENGE)];
         return (StatusCode::UNAUTHORIZED, challenge).into_response();
     }
@@ -167,14 +180,14 @@ async fn serve(
         return StatusCode::NOT_FOUND.into_response();
     };
     if wanted == Wanted::NamespacedStats(None) && !shared.may_read_all_tenants(Instant::now()) {
+        let headers = [(header::RETRY_AFTER, ALL_TENANTS.as_secs().to_string())];
         let text = "all tenants at most every 5 seconds; one by ?ns=\n";
-        return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
+        return (StatusCode::TOO_MANY_REQUESTS, headers, text).into_response();
     }
     let mode = Mode::parse(parameters.get("mode").map_or("", String::as_str));
     let places = shared.places.clone().acquire_owned();
     let Ok(Ok(place)) = tokio::time::timeout(REQUEST_TIMEOUT, places).await else {
-        let text = "too many others read metrics\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        return health::too_many(RETRY_AFTER);
     };
     let page = tokio::task::spawn_blocking(move || Page::new(shared.write(&wanted, mode), place));
     match page.await {
@@ -192,7 +205,7 @@ async fn serve(
 impl Shared {
     fn new(config: &EmqxConfig, metrics: Metrics) -> Self {
         Self {
-            marks: Mutex::default(),
+            rates: Mutex::default(),
             logins: Logins::of(config),
             deployment: Deployment {
                 id: config.deployment_id.clone(),
@@ -206,8 +219,25 @@ impl Shared {
         }
     }
 
-    fn marks(&self) -> std::sync::MutexGuard<'_, Marks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether whoever sends these headers may read. Who does not say who it is has not tried to log in.
+    fn admit(&self, headers: &HeaderMap, path: &str) -> bool {
+        let is_admitted = self.logins.admit(headers);
+        if self.logins.is_asked && headers.contains_key(header::AUTHORIZATION) {
+            let outcome = match is_admitted {
+                true => AuthenticationOutcome::Succeeded,
+                false => AuthenticationOutcome::Unauthorized,
+            };
+            let metrics = &self.metrics;
+            metrics.authentication_attempt(outcome, ClientType::Unknown);
+        }
+        if !is_admitted && let Some(unlogged) = REFUSED.admit(Instant::now()) {
+            tracing::warn!(path = shorten(path), unlogged, "scraper refused");
+        }
+        is_admitted
     }
 
     fn may_read_all_tenants(&self, now: Instant) -> bool {
@@ -223,15 +253,10 @@ impl Shared {
     fn write(&self, wanted: &Wanted, mode: Mode) -> String {
         let snapshot = self.metrics.snapshot(View::Native, Instant::now());
         let tally = self.metrics.tally();
-        let marks = {
-            let mut marks = self.marks();
-            marks.raise_to(&tally);
-            *marks
-        };
         let reading = Reading {
             tally: &tally,
             figures: snapshot.figures(),
-            marks,
+            rates: *self.rates(),
             now: SystemTime::now(),
         };
         let nodes = Nodes {

@@ -72,12 +72,34 @@ async fn without_a_login_there_is_a_challenge_whatever_is_asked_for() {
 }
 
 #[tokio::test]
+async fn who_tries_to_log_in_is_counted() {
+    let shared = shared("token = \"t\"");
+    for headers in [
+        &[][..],
+        &[(header::AUTHORIZATION, "Bearer t")],
+        &[(header::AUTHORIZATION, "Bearer guessed")],
+        &[(header::AUTHORIZATION, "Basic guessed")],
+    ] {
+        read(&shared, "/deployment_metrics", headers).await;
+    }
+    let page = weir_metrics::render(&shared.metrics, Instant::now());
+    for (outcome, expected) in [("succeeded", 1), ("unauthorized", 2)] {
+        let labels = format!("outcome=\"{outcome}\",client_type=\"unknown\"}} {expected}");
+        let is_it = |line: &str| {
+            line.starts_with("hono_authentication_attempts_total") && line.ends_with(&labels)
+        };
+        assert!(page.lines().any(is_it), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn all_tenants_are_told_at_most_every_five_seconds_and_one_at_any_time() {
     let shared = shared("authentication = false");
     let path = "/api/v5/prometheus/namespaced_stats";
     assert_eq!(read(&shared, path, &[]).await.status(), StatusCode::OK);
     let again = read(&shared, path, &[]).await;
     assert_eq!(again.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(again.headers()[header::RETRY_AFTER], "5");
     for _ in 0..2 {
         let one = read(&shared, &format!("{path}?ns=acme"), &[]).await;
         assert_eq!(one.status(), StatusCode::OK);

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const MOST_CONNECTIONS: LargestOf = |reading, now| reading.marks.connections.max(now.connections);
-const MOST_SUBSCRIPTIONS: LargestOf =
-    |reading, now| reading.marks.subscriptions.max(now.subscriptions());
-const MOST_SUBSCRIBERS: LargestOf = |reading, now| reading.marks.subscribers.max(now.subscribers());
+// The present numbers are read a moment after the highest.
+const MOST_CONNECTIONS: fn(&Numbers) -> u64 = |it| it.most.connections.max(it.connections);
+const MOST_SUBSCRIPTIONS: fn(&Numbers) -> u64 = |it| it.most.subscriptions.max(it.subscriptions());
+const MOST_SUBSCRIBERS: fn(&Numbers) -> u64 = |it| it.most.subscribers.max(it.subscribers());
 const CONNECTIONS: &str = "Open connections of devices, those included that are not authenticated";
 const SESSIONS: &str = "Open connections of devices: no session outlives its connection";
 const SUBSCRIPTIONS: &str = "Subscriptions of MQTT devices for commands and errors";
@@ -14,29 +14,29 @@ const NO_SHARED: &str = "There are no shared subscriptions";
 
 pub(super) const ROWS: &[Row] = &[
     gauge("connections_count", |it| it.connections, CONNECTIONS),
-    largest("connections_max", MOST_CONNECTIONS, LARGEST),
+    gauge("connections_max", MOST_CONNECTIONS, LARGEST),
     gauge("live_connections_count", |it| it.connections, CONNECTIONS),
-    largest("live_connections_max", MOST_CONNECTIONS, LARGEST),
+    gauge("live_connections_max", MOST_CONNECTIONS, LARGEST),
     gauge("sessions_count", |it| it.connections, SESSIONS),
-    largest("sessions_max", MOST_CONNECTIONS, LARGEST),
+    gauge("sessions_max", MOST_CONNECTIONS, LARGEST),
     gauge("channels_count", |it| it.connections, SESSIONS),
-    largest("channels_max", MOST_CONNECTIONS, LARGEST),
+    gauge("channels_max", MOST_CONNECTIONS, LARGEST),
     gauge("cluster_sessions_count", |it| it.connections, SESSIONS),
-    largest("cluster_sessions_max", MOST_CONNECTIONS, LARGEST),
+    gauge("cluster_sessions_max", MOST_CONNECTIONS, LARGEST),
     gauge("subscriptions_count", Numbers::subscriptions, SUBSCRIPTIONS),
-    largest("subscriptions_max", MOST_SUBSCRIPTIONS, LARGEST),
+    gauge("subscriptions_max", MOST_SUBSCRIPTIONS, LARGEST),
     gauge("suboptions_count", Numbers::subscriptions, SUBSCRIPTIONS),
-    largest("suboptions_max", MOST_SUBSCRIPTIONS, LARGEST),
+    gauge("suboptions_max", MOST_SUBSCRIPTIONS, LARGEST),
     gauge("topics_count", Numbers::subscriptions, SUBSCRIPTIONS),
-    largest("topics_max", MOST_SUBSCRIPTIONS, LARGEST),
+    gauge("topics_max", MOST_SUBSCRIPTIONS, LARGEST),
     gauge("routes_count", Numbers::subscriptions, SUBSCRIPTIONS),
-    largest("routes_max", MOST_SUBSCRIPTIONS, LARGEST),
+    gauge("routes_max", MOST_SUBSCRIPTIONS, LARGEST),
     gauge(
         "subscribers_count",
         Numbers::subscribers,
         "MQTT connections with a subscription",
     ),
-    largest("subscribers_max", MOST_SUBSCRIBERS, LARGEST),
+    gauge("subscribers_max", MOST_SUBSCRIBERS, LARGEST),
     none("subscriptions_shared_count", NO_SHARED),
     none("subscriptions_shared_max", NO_SHARED),
     none("durable_subscriptions_count", NO_DURABLE),

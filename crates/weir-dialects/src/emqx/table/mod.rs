@@ -7,7 +7,6 @@ mod packets;
 
 use weir_metrics::MqttCount as M;
 
-use super::Reading;
 use super::numbers::Numbers;
 
 /// What a family's series are declared as.
@@ -44,8 +43,6 @@ pub(super) enum Value {
     Packets(&'static [M]),
     /// A sum.
     Of(fn(&Numbers) -> u64),
-    /// The largest that this has been.
-    Largest(fn(&Reading<'_>, &Numbers) -> u64),
     /// There is no such thing here.
     Zero,
     /// There is one node, and it runs.
@@ -53,11 +50,10 @@ pub(super) enum Value {
 }
 
 impl Row {
-    pub(super) fn value(&self, reading: &Reading<'_>, numbers: &Numbers) -> f64 {
+    pub(super) fn value(&self, numbers: &Numbers) -> f64 {
         let value = match self.value {
             Value::Packets(kinds) => numbers.packets(kinds),
             Value::Of(value) => value(numbers),
-            Value::Largest(value) => value(reading, numbers),
             Value::Zero => 0,
             Value::One => 1,
         };
@@ -97,12 +93,6 @@ pub(super) const fn gauge(
     meaning: &'static str,
 ) -> Row {
     row(name, Kind::Gauge, Value::Of(of), meaning)
-}
-
-pub(super) type LargestOf = fn(&Reading<'_>, &Numbers) -> u64;
-
-pub(super) const fn largest(name: &'static str, of: LargestOf, meaning: &'static str) -> Row {
-    row(name, Kind::Gauge, Value::Largest(of), meaning)
 }
 
 pub(super) const fn never(name: &'static str, why: &'static str) -> Row {
