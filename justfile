@@ -28,6 +28,7 @@ fmt:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy -p weir-metrics --features no-op -- -D warnings
     tree=$(cargo tree -p weir-amqp-engine -e normal --prefix none); ! grep '^tokio' <<<"$tree"
 
 # Run the tests, all or some: `just test -p weir-core ttl`
@@ -74,6 +75,17 @@ bench-fairness *arguments: build
 bench-http *arguments: build
     command -v wrk >/dev/null || interop/install wrk
     cargo run --release -p weir-bench -- http "$@"
+
+# Measure recording, scrapes with many tenants, and tenants that come and go
+bench-metrics *arguments:
+    cargo run --release -p weir-bench -- metrics "$@"
+
+# Measure what metrics cost of a message, next to a gateway that records nothing
+bench-overhead *arguments:
+    cargo build --release -p weir --features no-op-metrics
+    cp "${CARGO_TARGET_DIR:-target}"/release/weir{,-no-op}
+    just build
+    cargo run --release -p weir-bench -- overhead "$@"
 
 # Feed every parser of AMQP, MQTT and HTTP a million mutated inputs, or as many as given
 fuzz cases="1000000":
@@ -126,8 +138,11 @@ interop-applications: (interop "interop/test_cli_applications.py")
 # Stories: what was sent is what was counted
 interop-metrics: (interop "interop/test_metrics.py" "interop/test_metrics_formats.py")
 
+# Stories: traces, as a collector of OpenTelemetry and everybody on a message's way hear of them
+interop-traces: (interop "interop/test_traces.py")
+
 # Stories: dashboards, recorded series and alerts, with a Prometheus that scrapes a busy gateway
-interop-dashboards: (interop "interop/test_dashboards.py")
+interop-dashboards: (interop "interop/test_dashboards.py" "interop/test_dashboards_emqx.py")
 
 # Check the rules and alerts for Prometheus, and run their tests
 test-rules:

@@ -7,6 +7,7 @@
 //! * `fairness.rs`: what one tenant feels of another. `hostile.rs`: what devices feel of the attackers
 //!   of `attacks.rs`. `probe.rs` has the devices whose latency is taken.
 //! * `http.rs`: an upload over HTTP.
+//! * `overhead.rs`: what metrics cost of a message.
 //! * `metrics.rs`: recording, scrapes with many tenants, tenants that come and go.
 //! * `gateway.rs` starts a gateway, `fleet.rs` provisions it, `tls.rs` gives it a certificate,
 //!   `consumer.rs` takes what it carries; `process.rs` and `measure.rs` read what it uses. `side.rs`
@@ -31,6 +32,7 @@ mod measure;
 mod messages;
 mod metrics;
 mod mosquitto;
+mod overhead;
 mod probe;
 mod process;
 mod registry;
@@ -69,7 +71,9 @@ enum What {
     Hostile(hostile::Options),
     /// What an upload over HTTP costs.
     Http(http::Options),
-    /// What metrics cost.
+    /// What metrics cost of a message, next to a gateway without.
+    Overhead(overhead::Options),
+    /// What parts of the metrics cost.
     Metrics(metrics::Options),
 }
 
@@ -79,6 +83,7 @@ async fn main() -> anyhow::Result<()> {
     match what {
         What::Metrics(options) => metrics::run_all(&options),
         What::Messages(options) => messages::run_all(&weir, &options).await,
+        What::Overhead(options) => overhead::run_all(&weir, &options).await,
         What::Registry(options) => registry::run_all(&weir, &options).await,
         What::Idle(options) => idle::run_all(&weir, &options).await,
         What::Storm(options) => storm::run_all(&weir, &options).await,

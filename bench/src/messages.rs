@@ -187,12 +187,12 @@ fn judge(results: &[(f64, f64)], case: &Case) {
 }
 
 /// One round: from the first message to the last delivery.
-async fn run(subject: &dyn Subject, load: Load) -> anyhow::Result<Round> {
+pub(crate) async fn run(subject: &dyn Subject, load: Load) -> anyhow::Result<Round> {
     let devices = devices::connect(&subject.devices(), load).await?;
     let deliveries = subject.deliveries();
     let before = deliveries.count();
     deliveries.take_latencies();
-    let usage = subject.server().cpu()?;
+    let usage = subject.server().threads()?;
     let start = std::time::Instant::now();
     devices.publish_all().await?;
     while deliveries.count() < before + load.total() {
@@ -200,7 +200,7 @@ async fn run(subject: &dyn Subject, load: Load) -> anyhow::Result<Round> {
     }
     let elapsed = start.elapsed();
     // The last acknowledgements are written after the last delivery.
-    let cpu = subject.server().cpu()? - usage;
+    let cpu = subject.server().threads()?.since(&usage);
     Ok(Round {
         messages: load.total(),
         elapsed,

@@ -1,6 +1,6 @@
 //! One exchange: from a request, through the checks in the contract's order, to its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
 use weir_core::uplink::Waited;
 use weir_core::{
-    ClientContext, Endpoint, LogLimit, Pipeline, Presented, Protocol, Reason, Received, Rule,
-    Session, Target, TenantId,
+    ClientContext, Endpoint, LogLimit, Pipeline, Presented, Principal, Protocol, Reason, Received,
+    Rule, Session, Target, TenantId,
 };
 use weir_listener::TlsPeer;
 
@@ -70,6 +70,8 @@ pub(crate) struct Link {
     pub(crate) upgrade: Upgrade,
     /// Held by a request until it is known who sends it and what.
     turns: Semaphore,
+    /// That of the last request.
+    session: Mutex<Option<Arc<Session>>>,
 }
 
 impl Link {
@@ -81,7 +83,17 @@ impl Link {
             unconfirmed: Unconfirmed::default(),
             upgrade: Upgrade::default(),
             turns: Semaphore::new(TURNS),
+            session: Mutex::default(),
         }
+    }
+
+    /// The session of a request: that of the request before, if it came from the same device and the device's
+    /// tenant is as it was. Most connections are one device's, whose handles are so looked up once.
+    fn session(&self, pipeline: &Pipeline, principal: Principal) -> Arc<Session> {
+        let mut last = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = last.take().filter(|last| *last.principal() == principal);
+        let session = same.unwrap_or_else(|| pipeline.exchange(Protocol::Http, principal));
+        last.insert(session).clone()
     }
 }
 
@@ -261,8 +273,9 @@ impl Front {
         address: &Address,
         link: &Link,
     ) -> Result<Arc<Session>, Answer> {
-        let session = self.authenticate(&head.headers, &address.target, link.tls.as_ref());
-        let session = session.await?;
+        let session = self
+            .authenticate(&head.headers, &address.target, link)
+            .await?;
         let refuse = |reason| {
             let phase = Phase::of(address.endpoint);
             self.refuse_message(Some(&session), reason, phase)
@@ -277,8 +290,9 @@ impl Front {
         &self,
         headers: &HeaderMap,
         target: &Target,
-        tls: Option<&TlsPeer>,
+        link: &Link,
     ) -> Result<Arc<Session>, Answer> {
+        let tls = link.tls.as_ref();
         let certificate = tls.and_then(|peer| Some((peer.certificate.as_ref()?, peer)));
         let authorization;
         let presented = match certificate {
@@ -300,7 +314,7 @@ impl Front {
             .await
             .map_err(|_| self.refuse(None, Reason::RegistryUnavailable))?
             .map_err(|error| self.refuse(error.tenant.as_ref(), error.reason))?;
-        Ok(self.pipeline.exchange(Protocol::Http, principal))
+        Ok(link.session(&self.pipeline, principal))
     }
 
     /// Ends a request whose sender is not known.

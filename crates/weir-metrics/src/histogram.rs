@@ -4,14 +4,53 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+use crate::RECORDS;
 use crate::window::{Epoch, WindowMax};
 
-/// Upper bounds of a family's buckets: each as recorded and as it stands in the label `le`, always as
-/// a decimal, so that series are the same in both formats.
-pub(crate) type Bounds = &'static [(u64, &'static str)];
+/// The most buckets of a family, the last without a bound.
+const BUCKETS: usize = 17;
+
+/// Upper bounds of a family's buckets.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    /// Each as recorded and as it stands in the label `le`, always as a decimal, so that series are the same
+    /// in both formats. No two are of the same length in binary.
+    rows: &'static [(u64, &'static str)],
+    /// How many of them are shorter in binary than values of so many digits.
+    shorter: [u8; u64::BITS as usize + 1],
+}
+
+impl Bounds {
+    const fn new(rows: &'static [(u64, &'static str)]) -> Self {
+        let mut shorter = [0; _];
+        let (mut row, mut digits) = (0, 0);
+        while digits < shorter.len() {
+            while row < rows.len() && length(rows[row].0) < digits {
+                row += 1;
+                assert!(row == rows.len() || length(rows[row - 1].0) < length(rows[row].0));
+            }
+            shorter[digits] = row as u8;
+            digits += 1;
+        }
+        assert!(row == rows.len() && row < BUCKETS);
+        Self { rows, shorter }
+    }
+
+    /// The number of the bucket that a value belongs to. The length tells it but for one comparison.
+    fn bucket(&self, value: u64) -> usize {
+        let shorter = usize::from(self.shorter[length(value)]);
+        let next = self.rows.get(shorter);
+        shorter + usize::from(next.is_some_and(|(bound, _)| value > *bound))
+    }
+}
+
+/// How many binary digits it has; 0 has none.
+const fn length(value: u64) -> usize {
+    (u64::BITS - value.leading_zeros()) as usize
+}
 
 /// Half a millisecond to ten seconds; beyond that are devices that wait for a command. Nanoseconds.
-pub(crate) const DURATION: Bounds = &[
+pub(crate) static DURATION: Bounds = Bounds::new(&[
     (500_000, "0.0005"),
     (1_000_000, "0.001"),
     (2_500_000, "0.0025"),
@@ -28,10 +67,10 @@ pub(crate) const DURATION: Bounds = &[
     (10_000_000_000, "10.0"),
     (30_000_000_000, "30.0"),
     (60_000_000_000, "60.0"),
-];
+]);
 
 /// Nothing to one MiB. Bytes.
-pub(crate) const PAYLOAD: Bounds = &[
+pub(crate) static PAYLOAD: Bounds = Bounds::new(&[
     (0, "0.0"),
     (64, "64.0"),
     (256, "256.0"),
@@ -41,15 +80,17 @@ pub(crate) const PAYLOAD: Bounds = &[
     (65_536, "65536.0"),
     (262_144, "262144.0"),
     (1_048_576, "1048576.0"),
-];
-
-/// The most buckets of a family, the last without a bound.
-const BUCKETS: usize = 17;
-const _: () = assert!(DURATION.len() < BUCKETS && PAYLOAD.len() < BUCKETS);
+]);
 
 /// The id of a trace, as W3C's trace context has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(pub u128);
+
+impl std::fmt::Display for TraceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
 
 /// One observation that a trace tells more about.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +105,7 @@ pub(crate) struct Exemplar {
 /// There is no counter of its own: the count is the sum of the buckets, so that both always agree.
 #[derive(Debug)]
 pub(crate) struct Histogram {
-    bounds: Bounds,
+    bounds: &'static Bounds,
     buckets: [AtomicU64; BUCKETS],
     sum: AtomicU64,
     max: WindowMax,
@@ -73,7 +114,7 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: &'static Bounds) -> Self {
         Self {
             bounds,
             buckets: Default::default(),
@@ -85,12 +126,12 @@ impl Histogram {
 
     /// Records one observation, and returns the number of its bucket.
     pub(crate) fn record(&self, value: u64, epoch: Epoch) -> usize {
-        let fits = |(bound, _): &(u64, &str)| value <= *bound;
-        let bucket = self.bounds.iter().position(fits);
-        let bucket = bucket.unwrap_or(self.bounds.len());
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum.fetch_add(value, Relaxed);
-        self.max.record(value, epoch);
+        let bucket = self.bounds.bucket(value);
+        if RECORDS {
+            self.buckets[bucket].fetch_add(1, Relaxed);
+            self.sum.fetch_add(value, Relaxed);
+            self.max.record(value, epoch);
+        }
         bucket
     }
 
@@ -103,7 +144,7 @@ impl Histogram {
         trace: Option<TraceId>,
     ) {
         let bucket = self.record(value, epoch);
-        let Some(trace) = trace else {
+        let Some(trace) = trace.filter(|_| RECORDS) else {
             return;
         };
         let slots = self.exemplars.get_or_init(Box::default);
@@ -115,7 +156,7 @@ impl Histogram {
 
     /// Upper bound and count of each bucket, not cumulated; the last has no bound.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (Option<&'static str>, u64)> {
-        let bounds = self.bounds.iter().map(|(_, text)| Some(*text));
+        let bounds = self.bounds.rows.iter().map(|(_, text)| Some(*text));
         let bounds = bounds.chain([None]);
         bounds
             .zip(&self.buckets)
@@ -150,7 +191,7 @@ mod tests {
     fn a_bound_belongs_to_the_bucket_below_it() {
         let now = Instant::now();
         let epoch = Clock::new(now).epoch(now);
-        let histogram = Histogram::new(PAYLOAD);
+        let histogram = Histogram::new(&PAYLOAD);
         let values = [
             (0, 0),
             (1, 1),
@@ -171,9 +212,10 @@ mod tests {
 
     #[test]
     fn bounds_grow_and_are_written_as_they_are() {
-        for (bounds, unit) in [(DURATION, 1e9), (PAYLOAD, 1.0)] {
-            assert!(bounds.is_sorted_by(|a, b| a.0 < b.0));
-            for (bound, text) in bounds {
+        for (bounds, unit) in [(&DURATION, 1e9), (&PAYLOAD, 1.0)] {
+            for (index, (bound, text)) in bounds.rows.iter().enumerate() {
+                assert_eq!(bounds.bucket(*bound), index);
+                assert_eq!(bounds.bucket(*bound + 1), index + 1);
                 let written: f64 = text.parse().unwrap();
                 assert_eq!(written, *bound as f64 / unit);
                 assert!(text.contains('.'), "{text}");
@@ -185,7 +227,7 @@ mod tests {
     fn the_latest_example_of_each_bucket_is_kept() {
         let now = Instant::now();
         let epoch = Clock::new(now).epoch(now);
-        let histogram = Histogram::new(PAYLOAD);
+        let histogram = Histogram::new(&PAYLOAD);
         histogram.record_traced(70, epoch, now, None);
         assert!(histogram.exemplar(2).is_none());
         for (value, id) in [(70, 1), (80, 2), (5000, 3)] {

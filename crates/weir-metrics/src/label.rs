@@ -20,6 +20,8 @@ impl Component {
     pub const COMMAND_ROUTER: Self = Self::service("hono-command-router");
     /// What gives messages to applications over AMQP.
     pub const NORTHBOUND_AMQP: Self = Self::service("weir-northbound-amqp");
+    /// The process as a whole.
+    pub const PROCESS: Self = Self::service("weir");
     /// What keeps tenants and devices.
     pub const REGISTRY: Self = Self::service("hono-registry");
 

@@ -38,6 +38,10 @@ mod window;
 
 use std::time::{Instant, UNIX_EPOCH};
 
+/// Whether anything is recorded. With the feature `no-op`, which is there to measure what recording costs
+/// and for nothing else, everything is 0 for ever.
+const RECORDS: bool = cfg!(not(feature = "no-op"));
+
 pub use cell::{Counter, Gauge};
 pub use format::Format;
 pub use histogram::TraceId;
@@ -50,7 +54,7 @@ pub use name::{Kind, Name, Scope, Unit};
 pub use snapshot::{Snapshot, View};
 pub use source::{Figures, Source};
 pub use store::{Metrics, Options};
-pub use tally::{Messages, Row, Tally};
+pub use tally::{Messages, Most, Row, Tally};
 pub use traffic::{MqttCount, MqttCounts, MqttTraffic};
 
 /// Writes all series of all views in the Prometheus text format 0.0.4.

@@ -4,9 +4,11 @@ mod amqp;
 mod connected;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::RECORDS;
+use crate::cell::Level;
 use crate::histogram::{DURATION, Histogram, PAYLOAD, TraceId};
 use crate::window::Clock;
 use crate::{
@@ -36,6 +38,8 @@ pub struct TenantMeters {
     uploads: [OnceLock<Box<UploadMeter>>; UPLOADS],
     commands: [OnceLock<Box<UploadMeter>>; COMMANDS],
     abandoned: [Counter; Status::ALL.len()],
+    /// Open connections of all devices.
+    connections: Arc<Level>,
     connected: OnceLock<Box<ConnectedMeter>>,
     attempts: Mutex<BTreeMap<(AttemptOutcome, &'static str), u64>>,
     amqp: OnceLock<Box<AmqpMeters>>,
@@ -47,6 +51,7 @@ impl TenantMeters {
         tenant: &str,
         labels: Box<str>,
         start: Instant,
+        connections: Arc<Level>,
     ) -> Self {
         Self {
             component,
@@ -56,6 +61,7 @@ impl TenantMeters {
             uploads: [const { OnceLock::new() }; UPLOADS],
             commands: [const { OnceLock::new() }; COMMANDS],
             abandoned: Default::default(),
+            connections,
             connected: OnceLock::new(),
             attempts: Mutex::default(),
             amqp: OnceLock::new(),
@@ -100,7 +106,7 @@ impl TenantMeters {
 
     /// The open connections of this tenant's authenticated devices.
     pub fn connected(&self) -> &ConnectedMeter {
-        let make = || Box::new(ConnectedMeter::new(self.clock));
+        let make = || Box::new(ConnectedMeter::new(self.clock, self.connections.clone()));
         self.connected.get_or_init(make)
     }
 
@@ -131,6 +137,9 @@ impl TenantMeters {
     /// Counts one attempt to connect. The cipher suite is one of those this program knows, which a peer
     /// cannot make up.
     pub(crate) fn attempt(&self, outcome: AttemptOutcome, cipher_suite: Option<&'static str>) {
+        if !RECORDS {
+            return;
+        }
         let key = (outcome, cipher_suite.unwrap_or(NO_CIPHER_SUITE));
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         *attempts.entry(key).or_default() += 1;
@@ -241,8 +250,8 @@ impl UploadMeter {
     fn new(clock: Clock) -> Self {
         Self {
             clock,
-            duration: Histogram::new(DURATION),
-            payload: Histogram::new(PAYLOAD),
+            duration: Histogram::new(&DURATION),
+            payload: Histogram::new(&PAYLOAD),
         }
     }
 
@@ -278,7 +287,7 @@ impl LatencyMeter {
     fn new(clock: Clock) -> Self {
         Self {
             clock,
-            duration: Histogram::new(DURATION),
+            duration: Histogram::new(&DURATION),
         }
     }
 

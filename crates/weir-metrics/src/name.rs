@@ -91,6 +91,9 @@ const COMMAND: &[&str] = &["tenant", "status", "direction"];
 const TENANT: &[&str] = &["tenant"];
 const CACHE: &[&str] = &["cache"];
 const NONE: &[&str] = &[];
+/// What stands in for a Java virtual machine.
+const JVM: Scope = Scope::Service(Component::PROCESS);
+const AREA: &[&str] = &["area"];
 const AUTH: Scope = Scope::Service(Component::AUTH);
 const REGISTRY: Scope = Scope::Service(Component::REGISTRY);
 
@@ -130,6 +133,29 @@ families! {
     TenantsRegistered "hono_tenants_total" Gauge Hono REGISTRY, NONE,
         "Tenants in the registry";
 
+    JvmGcPause "jvm_gc_pause_seconds_sum" Gauge Hono JVM, NONE,
+        "Always 0: there is no garbage collector";
+    JvmGcPromoted "jvm_gc_memory_promoted_bytes_total" Counter Hono JVM, NONE,
+        "Always 0: there is no garbage collector";
+    JvmMemoryMax "jvm_memory_max_bytes" Gauge Hono JVM, AREA,
+        "Memory that the process may have: its control group's limit, or what the machine has";
+    JvmMemoryUsed "jvm_memory_used_bytes" Gauge Hono JVM, AREA,
+        "Resident memory of the process";
+    JvmThreads "jvm_threads_live_threads" Gauge Hono JVM, NONE,
+        "Threads of the process";
+    JvmThreadsPeak "jvm_threads_peak_threads" Gauge Hono JVM, NONE,
+        "The most threads there were at a scrape";
+    LogbackEvents "logback_events_total" Counter Hono JVM, &["level"],
+        "Lines that were logged";
+    ProcessCpuUsage "process_cpu_usage" Gauge Hono JVM, NONE,
+        "Share of all processors that the process used between the last two scrapes, from 0 to 1";
+    ProcessFilesOpen "process_files_open_files" Gauge Hono JVM, NONE,
+        "File descriptors that are open";
+    SystemCpuCount "system_cpu_count" Gauge Hono JVM, NONE,
+        "Processors that the process may use";
+    SystemCpuUsage "system_cpu_usage" Gauge Hono JVM, NONE,
+        "Share of the machine's processors that was used between the last two scrapes, from 0 to 1";
+
     BuildInfo "weir_build_info" Info Native Process, &["version", "os", "arch"],
         "The release that runs";
     CacheEntries "weir_cache_entries" Gauge Native Process, CACHE,
@@ -141,6 +167,10 @@ families! {
     CertificateExpiry "weir_certificate_expiry_timestamp_seconds" Gauge Native Process,
         &["listener"],
         "When a listener's certificate expires, in seconds since 1970";
+    Connections "weir_connections_open" Gauge Native Process, NONE,
+        "Connections of devices that are open, also while they shake hands";
+    ConnectionsLimit "weir_connections_limit" Gauge Native Process, NONE,
+        "Connections that devices may have open";
     Consumers "weir_consumers" Gauge Native Process, &["tenant", "type"],
         "Applications' links that receive messages";
     ConsumerCredit "weir_consumer_credit" Gauge Native Process, &["tenant", "type"],
@@ -157,6 +187,9 @@ families! {
         "Events that wait for an application";
     EventsStoredBytes "weir_events_stored_bytes" Gauge Native Process, TENANT,
         "Size of the events that wait for an application";
+    ListenerConnections "weir_listener_connections_total" Counter Native Process,
+        &["listener", "result"],
+        "Connections that came to a listener, by what became of them";
     LogEvents "weir_log_events_total" Counter Native Process, &["level"],
         "Lines that were logged";
     LogDropped "weir_log_dropped_total" Counter Native Process, NONE,
@@ -173,6 +206,9 @@ families! {
         "Expensive password checks that wait for a processor";
     PasswordChecks "weir_password_checks_total" Counter Native Process, NONE,
         "Expensive password checks that were made";
+    Refusals "weir_refusals_total" Counter Native Process,
+        &["component_name", "refused", "reason"],
+        "Connections, requests and messages of devices that were refused, by reason";
     RuntimeBusy "weir_runtime_busy_seconds_total" Counter Native Process, NONE,
         "Time that the threads which carry messages were at work, all together";
     RuntimeQueue "weir_runtime_global_queue_depth" Gauge Native Process, NONE,
@@ -181,6 +217,10 @@ families! {
         "Tasks that have not ended";
     RuntimeWorkers "weir_runtime_workers" Gauge Native Process, NONE,
         "Threads that carry messages";
+    ServiceUp "weir_service_up" Gauge Native Process, &["service"],
+        "Whether what the gateway needs is there (1) or gone (0)";
+    TracesSpans "weir_traces_spans_total" Counter Native Process, &["result"],
+        "Spans that were recorded, by what became of them";
     UplinksAbandoned "weir_uplinks_abandoned_total" Counter Native Recorded, &["tenant", "status"],
         "Uploads whose peer was gone before their outcome was known, by what had become of them";
 
@@ -217,6 +257,11 @@ impl Name {
     /// Whether the values are asked for at each scrape ([`Source`](crate::Source)) instead of recorded.
     pub const fn is_collected(self) -> bool {
         !matches!(self.scope(), Scope::Component)
+    }
+
+    /// Whether Hono has it from its Java virtual machine. A source has to stand in for that.
+    pub fn is_of_jvm(self) -> bool {
+        self.scope() == JVM
     }
 
     /// What several tenants that share series are together: the largest value, or the sum.
@@ -262,7 +307,7 @@ mod tests {
     #[test]
     fn honos_families_and_no_others_are_in_honos_view() {
         for name in Name::ALL {
-            let is_honos = name.as_str().starts_with("hono_");
+            let is_honos = name.as_str().starts_with("hono_") || name.is_of_jvm();
             assert_eq!(name.view() == View::Hono, is_honos, "{name:?}");
         }
     }

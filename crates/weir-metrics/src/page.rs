@@ -137,7 +137,7 @@ impl Page {
     fn exemplar(&mut self, name: Name, exemplar: Exemplar) {
         let Exemplar { trace, value, at } = exemplar;
         let value = in_unit(name, value);
-        let _ = write!(self.text, " # {{trace_id=\"{:032x}\"}} {value}", trace.0);
+        let _ = write!(self.text, " # {{trace_id=\"{trace}\"}} {value}");
         let age = self.now.saturating_duration_since(at);
         let at = self.wall_clock.checked_sub(age);
         if let Some(at) = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {

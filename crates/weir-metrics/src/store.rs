@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::cell::Level;
 use crate::page::component_labels;
 use crate::source::Figures;
-use crate::tally::{Messages, Row, Tally};
+use crate::tally::{Messages, Most, Row, Tally};
 use crate::tenants::{Tenants, UNKNOWN};
 use crate::traffic::{MqttCounts, MqttTraffic};
 use crate::{
@@ -44,6 +45,8 @@ struct Inner {
     start: Instant,
     options: Options,
     tenants: Tenants,
+    /// Open connections of all devices.
+    connections: Arc<Level>,
     unauthenticated: RwLock<BTreeMap<Component, Arc<Gauge>>>,
     authentications: [[Counter; ClientType::ALL.len()]; AuthenticationOutcome::ALL.len()],
     sources: RwLock<Vec<Arc<dyn Source>>>,
@@ -63,6 +66,7 @@ impl Metrics {
             start: now,
             options,
             tenants: Tenants::new(options.max_tenants, options.tenant_idle_timeout),
+            connections: Arc::default(),
             unauthenticated: RwLock::default(),
             authentications: Default::default(),
             sources: RwLock::default(),
@@ -78,28 +82,29 @@ impl Metrics {
         &self.inner.host
     }
 
-    /// Makes the series that dashboards expect of an adapter from its start, at 0: uploads and commands
-    /// of the tenant `UNKNOWN`.
+    /// Makes the series that dashboards expect of an adapter from its start, at 0: of the tenant `UNKNOWN`
+    /// each status of each type, and what else they make a ratio of. Each is dozens of lines, so no more
+    /// than that.
     pub fn announce(&self, component: Component) {
         let meters = self.tenant(component, UNKNOWN);
         for status in Status::ALL {
-            for qos in Qos::ALL {
-                meters.upload(MessageType::Telemetry, qos, status, Ttd::None);
+            for kind in MessageType::ALL {
+                meters.upload(kind, Qos::AtLeastOnce, status, Ttd::None);
             }
-            meters.upload(MessageType::Event, Qos::AtLeastOnce, status, Ttd::None);
-            for direction in Direction::ALL {
-                meters.command(direction, status);
-            }
+            meters.command(Direction::OneWay, status);
         }
+        let (kind, qos) = (MessageType::Telemetry, Qos::AtMostOnce);
+        meters.upload(kind, qos, Status::Undeliverable, Ttd::None);
     }
 
     /// The handles of `tenant` at `component`, made at the first call. If too many other tenants have
     /// some, they are those of the tenant `OVERFLOW`.
     pub fn tenant(&self, component: Component, tenant: &str) -> Arc<TenantMeters> {
         let Inner { host, start, .. } = &*self.inner;
+        let all = &self.inner.connections;
         let make = |tenant: &str| {
             let labels = component_labels(component, host, Some(tenant));
-            TenantMeters::new(component, tenant, labels.into(), *start)
+            TenantMeters::new(component, tenant, labels.into(), *start, all.clone())
         };
         self.inner.tenants.get(component, tenant, make)
     }
@@ -127,7 +132,8 @@ impl Metrics {
     pub fn unauthenticated_connections(&self, component: Component) -> Arc<Gauge> {
         let gauges = &self.inner.unauthenticated;
         let mut gauges = gauges.write().unwrap_or_else(PoisonError::into_inner);
-        gauges.entry(component).or_default().clone()
+        let make = || Arc::new(Gauge::part_of(self.inner.connections.clone()));
+        gauges.entry(component).or_insert_with(make).clone()
     }
 
     /// What MQTT connections count.
@@ -154,6 +160,11 @@ impl Metrics {
             rows: rows.collect(),
             removed,
             unauthenticated: u64::try_from(unauthenticated).unwrap_or(0),
+            most: Most {
+                connections: inner.connections.most(),
+                subscriptions: inner.mqtt.subscriptions.most(),
+                subscribers: inner.mqtt.subscribers.most(),
+            },
         }
     }
 

@@ -17,6 +17,19 @@ pub struct Tally {
     pub removed: Vec<Messages>,
     /// Open connections of devices that did not authenticate.
     pub unauthenticated: u64,
+    /// The most there have been at a time.
+    pub most: Most,
+}
+
+/// The most that there have been at a time since the start, whether or not anybody looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Open connections of devices, authenticated or not.
+    pub connections: u64,
+    /// Subscriptions of MQTT connections.
+    pub subscriptions: u64,
+    /// MQTT connections with a subscription.
+    pub subscribers: u64,
 }
 
 /// Messages and connections of one tenant at one component.
@@ -105,7 +118,37 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::{Metrics, Options};
+    use crate::{Metrics, MqttCount, Options};
+
+    #[test]
+    fn what_was_highest_is_known_although_nobody_looked() {
+        let start = Instant::now();
+        let metrics = Metrics::new("h", start);
+        let of = |tenant| metrics.tenant(Component::REGISTRY, tenant);
+        let anonymous = metrics.unauthenticated_connections(Component::REGISTRY);
+        of("a").connected().opened(start);
+        of("b").connected().opened(start);
+        anonymous.add(1);
+        of("a").connected().closed(start);
+        anonymous.add(-1);
+        of("b").connected().opened(start);
+        for (what, number) in [
+            (MqttCount::SubscriptionBegun, 3),
+            (MqttCount::SubscriberBegun, 1),
+            (MqttCount::SubscriptionEnded, 3),
+            (MqttCount::SubscriptionBegun, 2),
+            (MqttCount::SubscriberEnded, 1),
+            (MqttCount::SubscriberBegun, 1),
+        ] {
+            metrics.mqtt().add(what, number);
+        }
+        let expected = Most {
+            connections: 3,
+            subscriptions: 3,
+            subscribers: 1,
+        };
+        assert_eq!(metrics.tally().most, expected);
+    }
 
     #[test]
     fn sums_do_not_shrink_when_tenants_are_removed() {

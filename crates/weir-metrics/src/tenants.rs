@@ -154,11 +154,12 @@ impl Tenants {
         } = &mut *map;
         let before = tenants.len();
         tenants.retain(|name, place| {
-            let stays = is_reserved(name) || !place.is_idle(now, self.idle);
-            if !stays {
-                place.meters.iter().for_each(|meters| removed.add(meters));
+            if is_reserved(name) || !place.is_idle(now, self.idle) {
+                return true;
             }
-            stays
+            let gone = place.take();
+            gone.iter().flatten().for_each(|meters| removed.add(meters));
+            gone.is_none()
         });
         let gone = before - map.tenants.len();
         map.own -= gone;
@@ -178,7 +179,7 @@ impl Tenant {
         meters.find(|meters| meters.component() == component)
     }
 
-    /// With the map locked for writing nobody gets at handles that only the map has.
+    /// Whether it seems so; handles are weak at some places, so it may be wrong at once.
     fn is_idle(&mut self, now: Instant, limit: Duration) -> bool {
         let activity = self.meters.iter().map(|meters| meters.activity()).sum();
         if activity != self.activity {
@@ -191,6 +192,24 @@ impl Tenant {
             Arc::strong_count(meters) > 1 || open > 0
         };
         now.saturating_duration_since(since) >= limit && !self.meters.iter().any(is_in_use)
+    }
+
+    /// Takes all handles out, if nobody has any and nothing was recorded since the last look. Who has a weak
+    /// one and takes it up at this moment keeps them, or comes too late to record in what is gone.
+    fn take(&mut self) -> Option<Vec<TenantMeters>> {
+        let mut gone = Vec::with_capacity(self.meters.len());
+        for meters in std::mem::take(&mut self.meters) {
+            match Arc::try_unwrap(meters) {
+                Ok(meters) => gone.push(meters),
+                Err(held) => self.meters.push(held),
+            }
+        }
+        let activity: u64 = gone.iter().map(TenantMeters::activity).sum();
+        if self.meters.is_empty() && activity == self.activity {
+            return Some(gone);
+        }
+        self.meters.extend(gone.into_iter().map(Arc::new));
+        None
     }
 }
 
@@ -229,8 +248,11 @@ impl Folded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
-    use crate::{Metrics, Options};
+    use crate::{Direction, Metrics, Options, Status};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -288,6 +310,48 @@ mod tests {
             text.contains("weir_metrics_tenants_evicted_total 2\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_is_recorded_while_tenants_are_removed_is_not_lost() {
+        const MESSAGES: u64 = 20_000;
+        let start = Instant::now();
+        let metrics = metrics(1, MINUTE, start);
+        let is_over = AtomicBool::new(false);
+        let record = || {
+            let mut known = Weak::new();
+            for message in 0..MESSAGES {
+                let meters = known.upgrade().unwrap_or_else(|| {
+                    let found = metrics.tenant(Component::REGISTRY, "a");
+                    known = Arc::downgrade(&found);
+                    found
+                });
+                let meter = meters.command(Direction::Response, Status::Forwarded);
+                meter.record(Duration::ZERO, 1, start);
+                drop(meters);
+                // Long enough for the tenant to be idle now and then.
+                for _ in 0..message % 256 {
+                    std::hint::spin_loop();
+                }
+            }
+            is_over.store(true, Relaxed);
+        };
+        let remove = || {
+            for minute in 0.. {
+                metrics.upkeep(start + MINUTE * minute);
+                if is_over.load(Relaxed) {
+                    return;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(record);
+            scope.spawn(remove);
+        });
+        let tally = metrics.tally();
+        let counts = tally.messages();
+        let counts = counts.map(|it| it.commands(Direction::Response, Status::Forwarded));
+        assert_eq!(counts.sum::<u64>(), MESSAGES);
     }
 
     #[test]

@@ -6,6 +6,9 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use crate::RECORDS;
+use crate::cell::Level;
+
 macro_rules! counts {
     ($($variant:ident $meaning:literal;)*) => {
         /// Something that MQTT connections count.
@@ -77,6 +80,9 @@ const PARTS: usize = 8;
 #[derive(Debug)]
 pub struct MqttTraffic {
     parts: [Part; PARTS],
+    /// What begins and ends, which is rare.
+    pub(crate) subscriptions: Level,
+    pub(crate) subscribers: Level,
 }
 
 #[derive(Debug)]
@@ -103,6 +109,8 @@ impl MqttTraffic {
     pub(crate) fn new() -> Self {
         Self {
             parts: [const { Part([const { AtomicU64::new(0) }; COUNTS]) }; PARTS],
+            subscriptions: Level::default(),
+            subscribers: Level::default(),
         }
     }
 
@@ -113,7 +121,18 @@ impl MqttTraffic {
 
     /// Counts so many at once.
     pub fn add(&self, what: MqttCount, number: u64) {
+        if !RECORDS {
+            return;
+        }
         self.parts[part()].0[what as usize].fetch_add(number, Relaxed);
+        let number = number.cast_signed();
+        match what {
+            MqttCount::SubscriptionBegun => self.subscriptions.change(number),
+            MqttCount::SubscriptionEnded => self.subscriptions.change(-number),
+            MqttCount::SubscriberBegun => self.subscribers.change(number),
+            MqttCount::SubscriberEnded => self.subscribers.change(-number),
+            _ => {}
+        }
     }
 
     pub(crate) fn read(&self) -> [u64; COUNTS] {

@@ -119,15 +119,17 @@ fn check(path: &Path, expected: &str, variable: &str) {
 
 fn reference() -> String {
     let mut page = String::from(INTRODUCTION);
-    for (view, title) in [
-        (View::Hono, "## Hono's, at `/prometheus`"),
-        (View::Native, "## Weir's own, at `/metrics`"),
+    for (view, is_of_jvm, title) in [
+        (View::Hono, false, "## Hono's, at `/prometheus`"),
+        (View::Hono, true, JVM),
+        (View::Native, false, "## Weir's own, at `/metrics`"),
     ] {
         let _ = writeln!(
             page,
             "\n{title}\n\n| family | type | labels | meaning |\n|---|---|---|---|"
         );
-        for name in Name::ALL.iter().filter(|name| name.view() == view) {
+        let belongs = |name: &&Name| (name.view(), name.is_of_jvm()) == (view, is_of_jvm);
+        for name in Name::ALL.iter().filter(belongs) {
             let kind = match name.kind() {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
@@ -175,8 +177,17 @@ fn reference() -> String {
         "`listener`",
         &["http", "management", "mqtt", "northbound.amqp"],
     );
+    row("`service`", &["registry", "event-store"]);
     page
 }
+
+const JVM: &str = "\
+## Those of a Java virtual machine, at `/prometheus` with `compat.jvm_names`
+
+Hono's dashboard *JVM details* asks for them, and there is no such machine here. With `compat.jvm_names = true` they are there for
+as long as that dashboard is looked at: each has what comes nearest, and what has no counterpart is 0. `area` is always `nonheap`.
+The component is `weir`, one for the whole process, because the dashboard adds them up. For rules and dashboards of your own take
+the `process_*`, `weir_runtime_*` and `weir_log_*` of `/metrics`.";
 
 const INTRODUCTION: &str = "\
 # Metrics
@@ -196,7 +207,7 @@ part of the gateway that it is about is there.
 * **Histograms** have `_bucket`, `_sum` and `_count`. Durations have buckets from half a millisecond to ten seconds, and up to
   a minute for devices that wait for a command; payloads from nothing to 1 MiB. Bounds are written as decimals
   (`le=\"1.0\"`). Beside them, and beside summaries, is a gauge `_max`: the largest value of the last two to three minutes.
-* **Examples**: in OpenMetrics a bucket of a duration has the `trace_id` of its latest message that is traced. So far none is.
+* **Examples**: in OpenMetrics a bucket of a duration has the `trace_id` of its latest message that is traced.
 * `status` is `forwarded` (somebody took it), `unprocessable` (the sender's fault) or `undeliverable` (anything else).
   `weir_uplinks_abandoned_total` counts messages whose device had gone before their outcome was known; they are in the other
   series too, as what became of them.
@@ -204,6 +215,10 @@ part of the gateway that it is about is there.
   already are not. `hono_amqp_nocredit_total` counts messages that nobody consumes too, for which there is no credit in a
   messaging network either. Events wait in the store and not for credit. Who receives dead letters is no consumer.
 * `cipher_suite` is the registered name of the TLS cipher suite, `UNKNOWN` without TLS. `client_type` is `dispatch-router`
-  for logins of applications over AMQP and `auth-service` for requests to the management API.
+  for logins of applications over AMQP, `auth-service` for requests to the management API, and `unknown` for scrapers of EMQX's
+  names.
+* `weir_refusals_total` has each refusal of a device by its `reason`, which is the one in the log
+  ([all of them](outcomes.md)): of a `connection`, of a `message` (Hono's families have those too, most of them), or of a
+  `request` that never became a message.
 * No device, client id or topic is ever a label.
 ";

@@ -110,19 +110,23 @@ fn what_dashboards_expect_is_there_from_the_start() {
     ];
     let unknown = format!("{COMMON},tenant=\"UNKNOWN\"");
     let duration = "hono_telemetry_processing_duration_seconds_count";
-    for (kind, qos) in [("telemetry", 0), ("telemetry", 1), ("event", 1)] {
-        for status in ["forwarded", "undeliverable", "unprocessable"] {
-            expected.push(format!(
-                "{duration}{{{unknown},type=\"{kind}\",status=\"{status}\",qos=\"{qos}\",ttd=\"none\"}} 0"
-            ));
-        }
-    }
-    for direction in ["one-way", "request", "response"] {
+    let statuses = ["forwarded", "undeliverable", "unprocessable"];
+    let each = statuses.map(|status| [("telemetry", status, 1), ("event", status, 1)]);
+    // What is undeliverable is shown of each quality of service apart.
+    let apart = ("telemetry", "undeliverable", 0);
+    for (kind, status, qos) in each.into_iter().flatten().chain([apart]) {
         expected.push(format!(
-            "hono_command_payload_bytes_sum{{{unknown},status=\"forwarded\",direction=\"{direction}\"}} 0"
+            "{duration}{{{unknown},type=\"{kind}\",status=\"{status}\",qos=\"{qos}\",ttd=\"none\"}} 0"
+        ));
+    }
+    for status in statuses {
+        expected.push(format!(
+            "hono_command_payload_bytes_sum{{{unknown},status=\"{status}\",direction=\"one-way\"}} 0"
         ));
     }
     assert_lines(&page, &expected);
+    // Every scrape has them, of each adapter.
+    assert_eq!(page.matches("le=\"+Inf\"").count(), 2 * 10);
 }
 
 #[test]

@@ -51,6 +51,41 @@ async fn requests_may_be_pipelined_and_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn what_is_known_of_a_device_is_known_to_its_next_requests_until_it_changes() {
+    let gateway = Gateway::start().await;
+    let registry = &gateway.registry;
+    let mut device = gateway.connect().await;
+    let mut upload = async |request: String| {
+        device.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut device).await;
+        answer["HTTP/1.1 ".len()..][..3].to_owned()
+    };
+    let own = post("/telemetry", "", "1");
+    for _ in 0..3 {
+        assert_eq!(upload(own.clone()).await, "202");
+    }
+    assert_eq!(registry.assertions(), 1);
+    // Who comes by the same connection and is somebody else has to be asked for.
+    let other = own.replace("c2Vuc29yMUBhY21lOnB3", "Z2F0ZXdheTFAYWNtZTpwdw==");
+    for (request, asked) in [(&other, 2), (&other, 2), (&own, 3)] {
+        assert_eq!(upload(request.clone()).await, "202");
+        assert_eq!(registry.assertions(), asked);
+    }
+    let messages = gateway.northbound.messages().into_iter();
+    let devices: Vec<_> = messages.map(|message| message.device.to_string()).collect();
+    assert_eq!(
+        devices,
+        ["4711", "4711", "4711", "gateway", "gateway", "4711"]
+    );
+    registry.device("4711", |device| device.enabled = false);
+    assert_eq!(upload(own.clone()).await, "404");
+    registry.device("4711", |device| device.enabled = true);
+    assert_eq!(upload(own.clone()).await, "202");
+    registry.change(|records| records.tenant.enabled = false);
+    assert_eq!(upload(own.clone()).await, "403");
+}
+
+#[tokio::test]
 async fn a_refused_request_leaves_the_connection_usable() {
     let gateway = Gateway::start().await;
     let mut device = gateway.connect().await;

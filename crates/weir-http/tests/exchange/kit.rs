@@ -194,10 +194,20 @@ pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String
 
 /// A registry of one tenant, `acme`, with a device, a gateway and two edge devices. The first two sign
 /// tokens under their ids.
+///
+/// What it hands out is one and the same until something changes, as of a registry that remembers.
 pub(crate) struct Registered {
     records: Mutex<Records>,
+    remembered: Mutex<Remembered>,
     /// What look-ups of credentials have to pass.
     pub(crate) gate: gate::Gate,
+}
+
+/// What was handed out since the last change.
+#[derive(Default)]
+struct Remembered {
+    tenant: Option<Cached<RegisteredTenant>>,
+    assertions: Vec<Cached<Assertion>>,
 }
 
 pub(crate) struct Records {
@@ -252,12 +262,22 @@ impl Registered {
         };
         Self {
             records: Mutex::new(records),
+            remembered: Mutex::default(),
             gate: gate::Gate::new(),
         }
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Records)) {
         change(&mut self.records.lock().unwrap());
+        let Remembered { tenant, assertions } =
+            std::mem::take(&mut *self.remembered.lock().unwrap());
+        tenant.iter().for_each(Cached::invalidate);
+        assertions.iter().for_each(Cached::invalidate);
+    }
+
+    /// How many assertions were asked for since the last change.
+    pub(crate) fn assertions(&self) -> usize {
+        self.remembered.lock().unwrap().assertions.len()
     }
 
     pub(crate) fn device(&self, device: &str, change: impl FnOnce(&mut Device)) {
@@ -290,12 +310,18 @@ impl Registry for Registered {
         &'a self,
         tenant: &'a TenantId,
     ) -> BoxFuture<'a, Result<Cached<RegisteredTenant>, LookupError>> {
-        self.look_up(Service::Tenant, tenant, |records| {
+        let found = self.look_up(Service::Tenant, tenant, |records| {
             Some(RegisteredTenant {
                 id: "acme".into(),
                 settings: records.tenant.clone(),
             })
-        })
+        });
+        let remembered = &self.remembered;
+        let found = found.map(|found| {
+            let mut remembered = remembered.lock().unwrap();
+            found.map(|fresh| remembered.tenant.get_or_insert(fresh).clone())
+        });
+        found.boxed()
     }
 
     fn credentials<'a>(
@@ -353,11 +379,16 @@ impl Registry for Registered {
                 Some(gateway) if !device.via.iter().any(|via| via == gateway.as_str()) => {
                     Err(AssertionError::GatewayNotAuthorised)
                 }
-                _ => Ok(Cached::new(Assertion {
-                    via: device.via.clone(),
-                    defaults: device.defaults.clone(),
-                    is_unannounced: false,
-                })),
+                _ => {
+                    let assertion = Cached::new(Assertion {
+                        via: device.via.clone(),
+                        defaults: device.defaults.clone(),
+                        is_unannounced: false,
+                    });
+                    let mut remembered = self.remembered.lock().unwrap();
+                    remembered.assertions.push(assertion.clone());
+                    Ok(assertion)
+                }
             }
         } else {
             Err(AssertionError::DeviceUnknown)

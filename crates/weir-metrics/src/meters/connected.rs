@@ -1,11 +1,11 @@
 //! Connections of a tenant's devices.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::Gauge;
-use crate::cell::Summary;
+use crate::cell::{Level, Summary};
 use crate::window::Clock;
+use crate::{Gauge, RECORDS};
 
 use super::nanoseconds;
 
@@ -20,10 +20,10 @@ pub struct ConnectedMeter {
 }
 
 impl ConnectedMeter {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, all: Arc<Level>) -> Self {
         Self {
             clock,
-            open: Gauge::default(),
+            open: Gauge::part_of(all),
             duration: Summary::default(),
             accounted_until: Mutex::new(None),
         }
@@ -55,6 +55,9 @@ impl ConnectedMeter {
     }
 
     fn change(&self, delta: i64, now: Instant) {
+        if !RECORDS {
+            return;
+        }
         let mut until = self
             .accounted_until
             .lock()
