@@ -215,6 +215,9 @@ def test_every_command_of_the_operator_guide_works(reader):
     reader.run(f"WEIR__METRICS__EMQX__SECRET=secret {check}")
     reader.write("weir.toml", aws_iot)
     reader.run(check)
+    traces, _ = OPERATORS["Traces"]
+    reader.write("weir.toml", traces)
+    reader.run(check)
 
     certificate, key = reader.folder / "gateway.pem", reader.folder / "gateway.key"
     reader.start(**{"tls.certificate": certificate, "tls.key": key}, **TLS_PORTS)
@@ -231,6 +234,15 @@ def test_every_command_of_the_operator_guide_works(reader):
     assert "meter-1" in reader.run(by_command)
     found = reader.run(search)
     assert '"total":3' in found and '"id":"meter-1"' in found, found
+
+    [log] = OPERATORS["Logs"]
+    seen = re.findall(r"^filter +(\S+)$", reader.run(log), re.MULTILINE)
+    assert seen == ["info,weir_mqtt=debug", "info,weir_mqtt=debug", "info"]
+
+    [_, follow] = OPERATORS["Traces"]
+    reader.run(follow)
+    tenant = reader.gateway.read("/tenants/acme")
+    assert tenant["tracing"]["sampling-mode-per-auth-id"] == {"sensor1": "all"}
 
     back_up, restore, _, _ = OPERATORS["Backup and restore"]
     reader.run(back_up)
@@ -290,6 +302,8 @@ def test_they_show_nothing_that_is_not_tried():
         "Searching": ["sh", "sh"],
         "PostgreSQL": ["sql", "toml"],
         "Probes and metrics": ["toml", "toml"],
+        "Logs": ["sh"],
+        "Traces": ["toml", "sh"],
         "Backup and restore": ["sh", "sh", "sh", "sh"],
     }
     assert re.findall(r"^\$ (.*)$", USERS["Start"][0], re.MULTILINE) == [

@@ -27,6 +27,7 @@
 //! * [`provisioning`]: devices that are registered by themselves, and the applications that hear of it.
 //! * [`certificates`]: devices that say who they are by a certificate.
 //! * [`tls`]: the same path with TLS on every connection, and certificates that are replaced.
+//! * [`traces`]: what a collector of OpenTelemetry is told, and what travels on with messages.
 //! * [`unauthenticated`]: devices that nobody asks who they are, and who is told of those that connect.
 //! * [`websocket`]: what else the HTTP adapter's ports speak, MQTT over WebSockets and HTTP/2.
 //!
@@ -64,5 +65,6 @@ mod registry;
 mod settlement;
 mod slow;
 mod tls;
+mod traces;
 mod unauthenticated;
 mod websocket;

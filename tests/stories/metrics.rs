@@ -15,15 +15,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::kit::{Application, Device, Gateway, MqttDevice, Series, basic, connect_packet, story};
 
-/// The page of what is Weir's own.
-async fn native(gateway: &Gateway) -> Series {
-    let page = reqwest::get(gateway.health("/metrics")).await.unwrap();
-    Series::parse(&page.text().await.unwrap())
-}
-
 /// Waits until a series of that page has this value.
 async fn until(gateway: &Gateway, name: &str, labels: &[(&str, &str)], value: f64) {
-    while native(gateway).await.sum(name, labels) != value {
+    while gateway.native().await.sum(name, labels) != value {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -59,7 +53,7 @@ fn messages_to_applications_are_measured_and_their_consumers_told() {
             assert_eq!(page.sum(name, labels), 1.0, "{labels:?}");
         }
         until(&gateway, "weir_consumers", &labels, 1.0).await;
-        let page = native(&gateway).await;
+        let page = gateway.native().await;
         assert!(page.sum("weir_consumer_credit", &labels) > 0.0);
         assert_eq!(page.sum("weir_consumer_queue_messages", &labels), 0.0);
         application.leave().await;
@@ -75,7 +69,7 @@ fn an_outcome_that_does_not_come_in_time_is_none() {
         let labels = [("tenant", &*device.tenant), ("type", "telemetry")];
         let address = format!("telemetry/{}", device.tenant);
         let mut application = Application::consume(&gateway, &address).await;
-        while native(&gateway).await.sum("weir_consumer_credit", &labels) == 0.0 {
+        while gateway.native().await.sum("weir_consumer_credit", &labels) == 0.0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let sent = upload(&gateway, &device, "/telemetry");
@@ -97,13 +91,14 @@ fn events_that_wait_are_told_and_so_are_dead_letters() {
         for _ in 0..2 {
             assert_eq!(upload(&gateway, &device, "/event").await, 202);
         }
-        let page = native(&gateway).await;
+        let page = gateway.native().await;
         assert_eq!(page.sum("weir_events_stored", &labels), 2.0);
         // Each is more than its payload of four bytes.
         assert!(page.sum("weir_events_stored_bytes", &labels) > 8.0);
         assert_eq!(page.sum("weir_events_dead_letters", &labels), 0.0);
         // Waits long enough to be an age in whole seconds.
-        while native(&gateway)
+        while gateway
+            .native()
             .await
             .sum("weir_events_oldest_age_seconds", &labels)
             < 1.0
@@ -118,7 +113,7 @@ fn events_that_wait_are_told_and_so_are_dead_letters() {
         application.modify(&second, true).await;
         until(&gateway, "weir_events_stored", &labels, 0.0).await;
         until(&gateway, "weir_events_dead_letters", &labels, 1.0).await;
-        let page = native(&gateway).await;
+        let page = gateway.native().await;
         assert_eq!(page.sum("weir_events_stored_bytes", &labels), 0.0);
         assert_eq!(page.sum("weir_events_oldest_age_seconds", &labels), 0.0);
     });
@@ -162,13 +157,13 @@ fn logins_tenants_caches_and_passwords_are_counted() {
         let page = gateway.metrics().await;
         assert_eq!(attempts(&page, "auth-service", "unauthorized"), 1.0);
 
-        let before = native(&gateway).await;
+        let before = gateway.native().await;
         assert_eq!(before.sum("weir_password_checks_total", &[]), 0.0);
         // The second finds everything in memory.
         for _ in 0..2 {
             MqttDevice::v3(&gateway, &device).await.unwrap();
         }
-        let page = native(&gateway).await;
+        let page = gateway.native().await;
         assert_eq!(page.sum("weir_password_checks_total", &[]), 1.0);
         for name in [
             "weir_password_checks_running",

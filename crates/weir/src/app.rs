@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::Commands;
 use weir_core::{
-    Accounts, ConnectionBudget, PasswordVerifier, Pipeline, PipelineOptions, Protocol,
+    Accounts, ConnectionBudget, PasswordVerifier, Pipeline, PipelineOptions, Protocol, Tracer,
 };
 use weir_event_store::EventStore;
 use weir_listener::Tls;
@@ -23,17 +23,21 @@ use weir_management::Management;
 use weir_metrics::Metrics;
 use weir_northbound_amqp::{Embedded, Endpoint};
 use weir_registry::{Options, SqlRegistry};
+use weir_traces::Traces;
 
 use crate::aws_iot::AwsIot;
 use crate::certificates::{self, Certificates};
 use crate::config::Config;
 use crate::emqx::Emqx;
 use crate::figures::{self, Tenants};
+use crate::groups::{ended, first_lost};
 use crate::health::{Health, Phase};
-use crate::limits;
+use crate::jvm;
 use crate::process::Process;
 use crate::secrets;
+use crate::services::Services;
 use crate::usage::Keeper;
+use crate::{limits, logging};
 
 /// How long applications and probes may take to part when the gateway stops. The devices' messages
 /// have ended by then.
@@ -52,6 +56,8 @@ pub struct App {
     emqx: Option<Emqx>,
     aws_iot: Option<AwsIot>,
     registry: SqlRegistry,
+    events: EventStore,
+    services: Services,
     tenants: Tenants,
     metrics: Metrics,
     budget: ConnectionBudget,
@@ -59,6 +65,7 @@ pub struct App {
     northbound: Endpoint,
     commands: Commands,
     keeper: Keeper,
+    traces: Option<Traces>,
     management: Option<Management>,
     http: Option<weir_http::Adapter>,
     mqtt: Option<weir_mqtt::Adapter>,
@@ -92,7 +99,10 @@ impl App {
         let options = (&config.metrics).into();
         let metrics = Metrics::with_options(limits::host_name(), Instant::now(), options);
         metrics.register(Arc::new(Process::here()));
-        let health = Health::build(&config.health, metrics.clone()).await?;
+        jvm::register(&metrics, &config.compat);
+        let services = Services::all_up();
+        metrics.register(Arc::new(services.clone()));
+        let health = Health::build(&config.health, services.clone(), metrics.clone()).await?;
         let emqx = match &config.metrics.emqx {
             on if on.enabled => Some(Emqx::build(on, metrics.clone()).await?),
             _ => None,
@@ -127,10 +137,11 @@ impl App {
         let northbound = Endpoint::build(amqp, tls, embedded.clone(), accounts.clone()).await?;
         let keeper = Keeper::open(&config.data_dir).await?;
         metrics.register(Arc::new(figures::Caches(registry.clone())));
-        metrics.register(Arc::new(figures::Events(events)));
+        metrics.register(Arc::new(figures::Events(events.clone())));
         metrics.register(Arc::new(figures::Passwords(verifier.clone())));
         metrics.register(Arc::new(tenants.clone()));
         metrics.register(embedded.consumers());
+        let traces = traces(config, &metrics)?;
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
             Arc::new(embedded.clone()),
@@ -138,6 +149,11 @@ impl App {
             metrics.clone(),
             PipelineOptions {
                 connection_events: config.connection_events.into(),
+                tracer: traces
+                    .as_ref()
+                    .map(Traces::sink)
+                    .map(Tracer::new)
+                    .unwrap_or_default(),
                 usage: keeper.usage(),
                 ..PipelineOptions::default()
             },
@@ -153,7 +169,8 @@ impl App {
                 let files = (on.tls_certificate.as_deref(), on.tls_key.as_deref());
                 let tls = certificates.load("management", files.0, files.1)?;
                 let (registry, metrics) = (registry.clone(), metrics.clone());
-                Some(Management::build(on.clone(), tls, registry, accounts, metrics).await?)
+                let (config, log) = (on.clone(), logging::control());
+                Some(Management::build(config, tls, registry, accounts, metrics, log).await?)
             }
             _ => None,
         };
@@ -163,6 +180,18 @@ impl App {
         metrics.register(Arc::new(expiry));
         announce(&metrics, http.is_some(), mqtt.is_some());
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
+        let listeners = [
+            Some(northbound.counts()),
+            Some(health.counts()),
+            emqx.as_ref().map(Emqx::counts),
+            management.as_ref().map(Management::counts),
+            http.as_ref().map(weir_http::Adapter::counts),
+            mqtt.as_ref().map(weir_mqtt::Adapter::counts),
+        ];
+        metrics.register(Arc::new(figures::Connections {
+            listeners: listeners.into_iter().flatten().collect(),
+            budget: budget.clone(),
+        }));
         let drain = Duration::from_secs(config.drain_timeout);
         let app = Self {
             locks,
@@ -170,6 +199,8 @@ impl App {
             emqx,
             aws_iot,
             registry,
+            events,
+            services,
             tenants,
             metrics,
             budget,
@@ -177,6 +208,7 @@ impl App {
             northbound,
             commands,
             keeper,
+            traces,
             management,
             http,
             mqtt,
@@ -240,6 +272,11 @@ impl App {
         if let Some(aws_iot) = self.aws_iot {
             watch.spawn(aws_iot.run(stop_health.clone(), LAST_DRAIN));
         }
+        // Only as long as the gateway serves: then they are stopped too.
+        watch.spawn(
+            self.services
+                .keep(registry.clone(), self.events, stop.clone()),
+        );
         watch.spawn(self.keeper.run(stop_health.clone()));
         watch.spawn(keep_metrics(metrics, stop_health.clone()));
         watch.spawn(self.tenants.keep(registry.clone(), stop_health.clone()));
@@ -247,16 +284,10 @@ impl App {
 
         phase.set(Phase::Ready);
         tracing::info!("ready");
-        let lost = tokio::select! {
-            // Told to stop, they end too.
-            biased;
-            () = stop.cancelled() => None,
-            Some(ended) = northbound.join_next() => Some(("northbound", ended)),
-            Some(ended) = devices.join_next() => Some(("devices", ended)),
-        };
+        let lost = first_lost(&stop, &mut northbound, &mut devices, &mut watch).await;
         if let Some((group, ended)) = &lost {
             let error = ended.as_ref().err().map(ToString::to_string);
-            tracing::error!(group, error, "a listener has ended by itself: stopping");
+            tracing::error!(group, error, "a part has ended by itself: stopping");
             stop.cancel();
         }
         tracing::info!("stopping");
@@ -265,13 +296,14 @@ impl App {
         stop_northbound.cancel();
         ended("northbound", &mut northbound).await;
         stop_health.cancel();
-        ended("health", &mut watch).await;
+        ended("watch", &mut watch).await;
         registry.close().await;
+        flush(self.traces).await;
         drop(locks);
         tracing::info!("stopped");
         match lost {
             None => Ok(()),
-            Some((group, _)) => bail!("{group}: a listener has ended by itself"),
+            Some((group, _)) => bail!("{group}: a part of the gateway has ended by itself"),
         }
     }
 }
@@ -285,6 +317,28 @@ async fn open_registry(config: &Config) -> anyhow::Result<SqlRegistry> {
     let opened = SqlRegistry::open_with(&config.registry_url(), options).await;
     // Without the URL: it may have a password.
     opened.context("cannot open the registry (registry.url)")
+}
+
+/// Where it is told what happens to messages, if that is wanted.
+fn traces(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Traces>> {
+    if !config.traces.enabled {
+        return Ok(None);
+    }
+    let built = Traces::build(&config.traces, &limits::host_name());
+    let traces = built.context("cannot send traces")?;
+    metrics.register(Arc::new(figures::Spans(traces.clone())));
+    Ok(Some(traces))
+}
+
+/// Has the last spans sent.
+async fn flush(traces: Option<Traces>) {
+    let Some(traces) = traces else {
+        return;
+    };
+    let flushed = tokio::task::spawn_blocking(move || traces.shutdown(LAST_DRAIN));
+    if let Err(error) = flushed.await {
+        tracing::error!(%error, "the last spans are not sent");
+    }
 }
 
 /// Reads what waits from before. That may take a second with millions of events.
@@ -342,15 +396,6 @@ fn announce(metrics: &Metrics, http: bool, mqtt: bool) {
     for (is_on, protocol) in [(http, Protocol::Http), (mqtt, Protocol::Mqtt)] {
         if is_on {
             metrics.announce(protocol.component());
-        }
-    }
-}
-
-/// Waits until all tasks of a group have ended, and says so loudly if one did not end by itself.
-async fn ended(group: &str, tasks: &mut JoinSet<()>) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(group, %error, "a listener's task failed");
         }
     }
 }

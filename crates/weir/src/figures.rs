@@ -11,16 +11,40 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use weir_core::{ChangeKind, ChangeListener, ChangeSubject, PasswordVerifier, RegistryChange};
+use weir_core::{
+    ChangeKind, ChangeListener, ChangeSubject, ConnectionBudget, PasswordVerifier, RegistryChange,
+};
 use weir_event_store::EventStore;
-use weir_listener::Tls;
+use weir_listener::{Arrived, Counts, Tls};
 use weir_metrics::{Figures, Name, Source};
 use weir_registry::SqlRegistry;
+use weir_traces::Traces;
 
 /// How often tenants are counted though nobody has told of a change.
 const COUNT: Duration = Duration::from_secs(60);
 /// How long there is between two counts at least. Somebody may be making thousands of tenants.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Spans, by what became of them.
+#[derive(Debug)]
+pub(crate) struct Spans(pub(crate) Traces);
+
+impl Source for Spans {
+    fn families(&self) -> &'static [Name] {
+        &[Name::TracesSpans]
+    }
+
+    fn collect(&self, figures: &mut Figures) {
+        let spans = self.0.figures();
+        for (result, count) in [
+            ("exported", spans.exported),
+            ("dropped", spans.dropped),
+            ("failed", spans.failed),
+        ] {
+            figures.tell(Name::TracesSpans, &[result], count as f64);
+        }
+    }
+}
 
 /// Checks of passwords.
 #[derive(Debug)]
@@ -96,6 +120,34 @@ impl Source for Events {
                 (Name::EventsStoredBytes, tenant.events.bytes as f64),
             ] {
                 figures.tell(name, &labels, value);
+            }
+        }
+    }
+}
+
+/// The connections of all listeners, and the places that devices have.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) listeners: Vec<Arc<Counts>>,
+    pub(crate) budget: ConnectionBudget,
+}
+
+impl Source for Connections {
+    fn families(&self) -> &'static [Name] {
+        &[
+            Name::Connections,
+            Name::ConnectionsLimit,
+            Name::ListenerConnections,
+        ]
+    }
+
+    fn collect(&self, figures: &mut Figures) {
+        figures.tell(Name::Connections, &[], self.budget.open() as f64);
+        figures.tell(Name::ConnectionsLimit, &[], self.budget.limit() as f64);
+        for counts in &self.listeners {
+            for what in Arrived::ALL {
+                let labels = [counts.listener(), what.as_str()];
+                figures.tell(Name::ListenerConnections, &labels, counts.of(what) as f64);
             }
         }
     }
