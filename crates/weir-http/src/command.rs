@@ -10,7 +10,7 @@ use weir_core::{Reason, ResponseHead, Rule, shorten};
 use crate::address::Address;
 use crate::handover::AnswerBody;
 use crate::head::{TRACEPARENT, TRACESTATE, number};
-use crate::request::Link;
+use crate::link::Link;
 
 const COMMAND: HeaderName = HeaderName::from_static("hono-command");
 const REQUEST_ID: HeaderName = HeaderName::from_static("hono-cmd-req-id");

@@ -3,7 +3,8 @@
 //!
 //! * [`Adapter`] binds ([`Adapter::build`]) as [`HttpConfig`] says and serves ([`Adapter::run`]).
 //! * `listener` drives one connection with hyper: deadlines, stop, polite close; `http2` drives one that
-//!   speaks HTTP/2, and `peer` is the socket that both see.
+//!   speaks HTTP/2, and `peer` is the socket that both see. `link` is what an exchange knows of its
+//!   connection.
 //! * `request` takes one exchange through its checks, in the contract's order, to a
 //!   [`Received`](weir_core::Received) and on to its [`Outcome`](weir_core::Outcome). It leans on
 //!   `address` (path → endpoint and target), `credentials` (`Authorization` → credentials), `head` (what
@@ -32,6 +33,7 @@ mod credentials;
 mod handover;
 mod head;
 mod http2;
+mod link;
 mod listener;
 #[cfg(test)]
 mod mutation;

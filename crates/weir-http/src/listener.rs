@@ -15,8 +15,9 @@ use weir_listener::Connection;
 
 use crate::handover::{AnswerBody, Framing};
 use crate::http2;
+use crate::link::Link;
 use crate::peer::PeerStream;
-use crate::request::{Front, Link};
+use crate::request::Front;
 
 /// What clients with TLS may choose from (RFC 7301 §6).
 pub(crate) const PROTOCOLS: &[&[u8]] = &[HTTP2, b"http/1.1"];

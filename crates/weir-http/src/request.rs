@@ -1,6 +1,6 @@
 //! One exchange: from a request, through the checks in the contract's order, to its answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,34 +8,30 @@ use http::header::{EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use weir_core::command::CommandDelivery;
 use weir_core::uplink::Waited;
 use weir_core::{
-    ClientContext, Endpoint, LogLimit, Pipeline, Presented, Principal, Protocol, Reason, Received,
-    Rule, Session, Target, TenantId,
+    ClientContext, Endpoint, LogLimit, Pipeline, Presented, Protocol, Reason, Received, Rule,
+    Session, Target, TenantId,
 };
-use weir_listener::TlsPeer;
 
 use crate::address::Address;
 use crate::body::{Payload, PayloadError};
 use crate::config::HttpConfig;
 use crate::credentials::Authorization;
-use crate::handover::{AnswerBody, Framing, Unconfirmed};
+use crate::handover::AnswerBody;
 use crate::head::{
     check_coding, check_expectation, content_type, number, origin_address, qos, trace,
 };
+use crate::link::Link;
 use crate::outcome::{Answer, Phase};
-use crate::websocket::{Upgrade, WebSockets};
+use crate::websocket::WebSockets;
 use crate::{command, cors};
 
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const TTD: &str = "hono-ttd";
 const TTL: &str = "hono-ttl";
-/// Requests of one connection whose sender is being found out, or whose bodies are being read, at the same
-/// time. The others wait: each of these has its own deadlines.
-const TURNS: usize = 8;
 
 /// What those can cause who have not logged in is told a few times a second.
 static REFUSED: LogLimit = LogLimit::new();
@@ -57,44 +53,6 @@ pub(crate) struct Front {
     pub(crate) allowed_origin: HeaderValue,
     /// Who goes on with WebSockets; without anybody there are none.
     pub(crate) websockets: Option<WebSockets>,
-}
-
-/// What an exchange has to know of its connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) tls: Option<TlsPeer>,
-    pub(crate) framing: Framing,
-    /// Cancelled when nothing is to be waited for any longer.
-    pub(crate) stop: CancellationToken,
-    pub(crate) unconfirmed: Unconfirmed,
-    pub(crate) upgrade: Upgrade,
-    /// Held by a request until it is known who sends it and what.
-    turns: Semaphore,
-    /// That of the last request.
-    session: Mutex<Option<Arc<Session>>>,
-}
-
-impl Link {
-    pub(crate) fn new(tls: Option<TlsPeer>, framing: Framing, stop: CancellationToken) -> Self {
-        Self {
-            tls,
-            framing,
-            stop,
-            unconfirmed: Unconfirmed::default(),
-            upgrade: Upgrade::default(),
-            turns: Semaphore::new(TURNS),
-            session: Mutex::default(),
-        }
-    }
-
-    /// The session of a request: that of the request before, if it came from the same device and the device's
-    /// tenant is as it was. Most connections are one device's, whose handles are so looked up once.
-    fn session(&self, pipeline: &Pipeline, principal: Principal) -> Arc<Session> {
-        let mut last = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = last.take().filter(|last| *last.principal() == principal);
-        let session = same.unwrap_or_else(|| pipeline.exchange(Protocol::Http, principal));
-        last.insert(session).clone()
-    }
 }
 
 /// What became of a request that was taken through its checks.

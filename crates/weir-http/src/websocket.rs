@@ -25,9 +25,10 @@ use weir_listener::{Connection, Stream};
 
 use crate::body::Payload;
 use crate::handover::AnswerBody;
+use crate::link::Link;
 use crate::outcome::Answer;
 use crate::peer::PeerStream;
-use crate::request::{Front, Link, log};
+use crate::request::{Front, log};
 
 /// Where clients ask for it.
 pub(crate) const PATH: &str = "/mqtt";
