@@ -14,6 +14,9 @@ SETTINGS = {
     # So that its room for events can be used up.
     "northbound.events.max_events_per_tenant": 5,
     "compat.jvm_names": "true",
+    # None is recorded, so nobody is sent any.
+    "traces.enabled": "true",
+    "traces.sampler": "always_off",
     "metrics.emqx.enabled": "true",
     "metrics.emqx.port": 0,
     "metrics.emqx.key": "prometheus",

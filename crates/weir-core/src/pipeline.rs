@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_metrics::{AttemptOutcome, Metrics, cipher_suite};
+use weir_metrics::{AttemptOutcome, Metrics, TraceId, cipher_suite};
 
 use crate::authentication::authenticate;
 use crate::command::{CommandRouter, Commands, LocalRouter};
@@ -12,9 +12,9 @@ use crate::refusals::{Refusals, Refused};
 use crate::spans::{Ending, OpenTrace};
 use crate::{
     Anonymous, AuthenticationError, ChangeListener, Channel, ClientContext, ConnectionEvents,
-    LogLimit, Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol, Reason,
-    Registry, RegistryChange, Session, SpanKind, SpanValue, Target, TenantId, Tracer, Usage,
-    anonymous, shorten,
+    DeviceId, LogLimit, Northbound, Outcome, PasswordVerifier, Presented, Principal, Protocol,
+    Reason, Registry, RegistryChange, Session, SpanKind, SpanValue, Target, TenantId, Tracer,
+    Usage, anonymous, shorten,
 };
 
 /// What those can cause who have not logged in is told a few times a second.
@@ -145,7 +145,9 @@ impl Pipeline {
     ) -> Result<Arc<Session>, Reason> {
         let channel = channel.into();
         let tenant = Some(principal.tenant.clone());
+        let device = principal.device.clone();
         let trace = ConnectTrace::begin(self, channel, &principal);
+        let trace_id = trace.as_ref().map(|begun| begun.trace.id());
         let connected = Session::connect(self, channel.protocol, principal, remote_id).await;
         if let Some(trace) = trace {
             trace.end(connected.as_ref().err());
@@ -157,7 +159,7 @@ impl Pipeline {
             }
             Err(reason) => {
                 let error = AuthenticationError { tenant, reason };
-                self.connection_refused(channel, &error);
+                self.refused(channel, &error, Some(&device), trace_id);
                 Err(error.reason)
             }
         }
@@ -165,15 +167,26 @@ impl Pipeline {
 
     /// Counts and logs an attempt to connect that failed. [`Pipeline::connect`] does so by itself.
     pub fn connection_refused(&self, channel: impl Into<Channel>, error: &AuthenticationError) {
-        let channel = channel.into();
+        self.refused(channel.into(), error, None, None);
+    }
+
+    fn refused(
+        &self,
+        channel: Channel,
+        error: &AuthenticationError,
+        device: Option<&DeviceId>,
+        trace: Option<TraceId>,
+    ) {
         let reason = &error.reason;
         if let Some(unlogged) = REFUSED_CONNECTIONS.admit(Instant::now()) {
             tracing::info!(
                 protocol = channel.protocol.type_name(),
                 tenant = error.tenant.as_ref().map(TenantId::as_str),
+                device = device.map(DeviceId::as_str),
                 reason = reason.name(),
                 status = reason.status(),
                 text = shorten(reason.text()),
+                trace_id = trace.map(|trace| trace.to_string()),
                 unlogged,
                 "connection refused"
             );

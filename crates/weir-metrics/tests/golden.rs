@@ -219,6 +219,6 @@ part of the gateway that it is about is there.
   names.
 * `weir_refusals_total` has each refusal of a device by its `reason`, which is the one in the log
   ([all of them](outcomes.md)): of a `connection`, of a `message` (Hono's families have those too, most of them), or of a
-  `request` that never became a message.
+  `request` that never became a message. A series is there from the first refusal of its kind on.
 * No device, client id or topic is ever a label.
 ";

@@ -61,8 +61,11 @@ impl Probe {
                     *slot = Some(connection);
                     return Ok(());
                 }
-                // The server may have been started again since.
-                let mut connection = AnyConnection::connect(url).await?;
+                // The server may have been started again since. Where it takes no more connections, those
+                // there are decide.
+                let Ok(mut connection) = AnyConnection::connect(url).await else {
+                    return Ok(ask_any(&store.readers).await?);
+                };
                 store.dialect.prepare(&mut connection).await?;
                 ask_one(&mut connection).await?;
                 *slot = Some(connection);
@@ -132,7 +135,9 @@ mod tests {
         let waited = timeout(Duration::from_millis(20), &mut asked).await;
         assert!(waited.is_err(), "{waited:?}");
         drop((asked, silent));
-        // Nothing is held any more, so the next one can ask.
+        // Nothing is held any more, so the next one can ask; without a connection of its own, those there are.
+        probe.ask(registry.store()).await.unwrap();
+        registry.close().await;
         probe.ask(registry.store()).await.unwrap_err();
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -175,13 +176,17 @@ fn serve(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = args.load()?;
     let _log = logging::start(&config.log)?;
     limits::raise_file_limit();
-    runtime(config.workers)?.block_on(async {
+    let runtime = runtime(config.workers)?;
+    let served = runtime.block_on(async {
         let app = App::build(&config).await?;
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
         app.run(stop).await?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A file system that does not answer is waited for by threads that nobody can end.
+    runtime.shutdown_timeout(LAST_THREADS);
+    served
 }
 
 fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
@@ -219,19 +224,23 @@ pub(crate) fn runtime(workers: usize) -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
+/// How long threads that still do something may take to end when everything else has ended.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 /// Cancels `stop` at the first SIGTERM or SIGINT; the second ends the process.
 pub(crate) fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     tokio::spawn(async move {
-        for _ in 0..2 {
+        for has_been_told in [false, true] {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if stop.is_cancelled() {
+            if has_been_told {
                 std::process::exit(130);
             }
+            // It may stop already, by itself.
             stop.cancel();
         }
     });

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Event, Level, Subscriber};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -60,6 +61,32 @@ impl<S: Subscriber> Layer<S> for CountLines {
     }
 }
 
+/// Parts that would write what clients send, passwords too, when they are asked to tell everything.
+const TELLTALES: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
+
+/// Keeps those from doing so, whatever the filter says.
+struct KeepSecrets;
+
+impl<S: Subscriber> Layer<S> for KeepSecrets {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let part = metadata.target().split("::").next().unwrap_or_default();
+        *metadata.level() <= Level::INFO || !TELLTALES.contains(&part)
+    }
+}
+
+/// Libraries that log by another interface ask for its level before they ask for the filter.
+fn follow(level: LevelFilter) {
+    let level = match level.into_level() {
+        None => log::LevelFilter::Off,
+        Some(Level::ERROR) => log::LevelFilter::Error,
+        Some(Level::WARN) => log::LevelFilter::Warn,
+        Some(Level::INFO) => log::LevelFilter::Info,
+        Some(Level::DEBUG) => log::LevelFilter::Debug,
+        Some(Level::TRACE) => log::LevelFilter::Trace,
+    };
+    log::set_max_level(level);
+}
+
 /// Starts logging to standard error, until the guard is dropped. Without effect if logging was
 /// started before.
 ///
@@ -80,12 +107,14 @@ pub(crate) fn start(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
         LogFormat::Text => {
             let builder = builder.with_filter_reloading();
             let reload = reloading(builder.reload_handle());
-            (builder.finish().with(CountLines).try_init(), reload)
+            let log = builder.finish().with(KeepSecrets).with(CountLines);
+            (log.try_init(), reload)
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_filter_reloading();
             let reload = reloading(builder.reload_handle());
-            (builder.finish().with(CountLines).try_init(), reload)
+            let log = builder.finish().with(KeepSecrets).with(CountLines);
+            (log.try_init(), reload)
         }
     };
     // In tests several gateways start in one process; the first decides.
@@ -167,6 +196,7 @@ impl Filter {
         let text = wanted.unwrap_or(&self.configured);
         let parsed = parse(text).map_err(|_| LogError::Unavailable)?;
         reload(parsed).map_err(|_| LogError::Unavailable)?;
+        follow(LevelFilter::current());
         self.wanted = wanted.map(str::to_owned);
         self.end = None;
         self.changes += 1;
@@ -256,7 +286,8 @@ mod tests {
             .with_writer(std::io::sink)
             .with_filter_reloading();
         control.begin("info", reloading(builder.reload_handle()));
-        let guard = tracing::subscriber::set_default(builder.finish());
+        let log = builder.finish().with(KeepSecrets).with(CountLines);
+        let guard = tracing::subscriber::set_default(log);
         (control, guard)
     }
 
@@ -325,6 +356,17 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(control.read().filter, "info");
+    }
+
+    #[tokio::test]
+    async fn what_clients_send_is_never_logged() {
+        let (control, _guard) = given();
+        let all = "trace,tungstenite::protocol=trace";
+        control.change("op", Some(all), None).unwrap();
+        assert!(tracing::enabled!(target: "weir_mqtt", Level::TRACE));
+        assert!(tracing::enabled!(target: "tungstenite::protocol", Level::INFO));
+        assert!(!tracing::enabled!(target: "tungstenite::protocol", Level::TRACE));
+        assert!(!tracing::enabled!(target: "tokio_tungstenite", Level::DEBUG));
     }
 
     #[tokio::test]

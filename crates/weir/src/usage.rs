@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -91,7 +92,8 @@ impl Keeper {
     }
 
     /// Keeps the file up to date until `stop` is cancelled, and writes it a last time then.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let keeper = Arc::new(Mutex::new(self));
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_last = false;
@@ -100,16 +102,14 @@ impl Keeper {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => is_last = true,
             }
+            let keeper = keeper.clone();
             let written = tokio::task::spawn_blocking(move || {
-                self.update();
-                self
+                // What a panic has left is put right by the next time.
+                let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+                keeper.update();
             });
-            match written.await {
-                Ok(keeper) => self = keeper,
-                Err(error) => {
-                    tracing::error!(%error, "what tenants use is not written down any more");
-                    return;
-                }
+            if let Err(error) = written.await {
+                tracing::error!(%error, "what tenants use was not written down");
             }
         }
     }

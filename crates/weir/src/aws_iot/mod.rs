@@ -64,8 +64,9 @@ impl AwsIot {
             drop(ending);
         });
         if let Err(error) = thread {
+            // No reason for the gateway to end.
             tracing::error!(%error, "no thread to write metrics under AWS IoT's names");
-            return;
+            return stop.cancelled().await;
         }
         tell(interval, &due, &stop).await;
         drop(due);
@@ -89,8 +90,10 @@ async fn tell(interval: Duration, due: &SyncSender<()>, stop: &CancellationToken
         is_late = match due.try_send(()) {
             Ok(()) => false,
             Err(TrySendError::Full(())) => true,
-            // The gateway is to hear of it.
-            Err(TrySendError::Disconnected(())) => return,
+            Err(TrySendError::Disconnected(())) => {
+                tracing::error!("nobody writes metrics under AWS IoT's names any more");
+                return stop.cancelled().await;
+            }
         };
         if is_late && !was_late {
             tracing::warn!("metrics under AWS IoT's names wait: nobody reads the last line");
