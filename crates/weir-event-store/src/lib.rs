@@ -16,8 +16,9 @@
 //!   with the next batch.
 //! * **Full.** A tenant's [`Budgets`], the room on the file system and the mailbox refuse what is new.
 //!   What was acknowledged is never dropped for room. A write that fails is told to who waits for it;
-//!   settlements are tried again, and without any it is tried out whether writing succeeds again, so that
-//!   [`EventStore::check`] knows. There is nothing to repair.
+//!   settlements are tried again. Their success says nothing of events, so while none comes it is tried
+//!   out whether one could be written, for [`EventStore::check`]. A write that hangs is seen by asking
+//!   [`EventStore::writing`] twice. There is nothing to repair.
 //!
 //! It promises each event at least once: a crash may hand out again what was accepted a moment
 //! before, also after its successor. It refuses to look at messages, to read the clock, to delay a

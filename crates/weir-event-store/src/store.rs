@@ -60,7 +60,7 @@ pub enum Unwritable {
     /// The store is closed, or the thread that writes has ended.
     #[error("the event store is closed")]
     Closed,
-    /// The last write failed. It is tried again.
+    /// A write failed, and no event could be written since. It is tried again.
     #[error("events cannot be written")]
     Failing,
     /// The file system has no more than the reserve.
@@ -125,6 +125,7 @@ impl EventStore {
             done,
             next: Batch::default(),
             is_untidy: false,
+            rounds: 0,
         };
         let writer = writer.start().map_err(OpenError::Thread)?;
         Ok(Self(Arc::new(Parts {
@@ -167,6 +168,13 @@ impl EventStore {
         } else {
             Ok(())
         }
+    }
+
+    /// The number of what the disk is given to do at the moment: to write, or to return space. No two have
+    /// the same, so whoever gets one twice knows that it has taken at least as long as lies between: a
+    /// disk that hangs fails nothing, and [`check`](Self::check) does not see it.
+    pub fn writing(&self) -> Option<u64> {
+        self.shared().writing()
     }
 
     /// Changes whenever there may be something to take from a queue: take until nothing comes, then

@@ -1,7 +1,7 @@
 //! The thread that writes: whatever waits shares a transaction and its sync.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +23,9 @@ const BATCH: usize = 2_000;
 const IDLE: Duration = Duration::from_millis(200);
 /// After how long settlements that could not be written are tried again, and whether anything can.
 const RETRY: Duration = Duration::from_millis(500);
+/// After how many rounds without a pause it is tried out whether events can be written again. Settlements
+/// alone need [`RETRY`] for so many, because they are gathered.
+const ROUNDS: u32 = 50;
 
 /// What callers and both threads share.
 #[derive(Debug)]
@@ -30,8 +33,10 @@ pub(crate) struct Shared {
     pub(crate) mailbox: Mailbox,
     index: Mutex<Index>,
     pub(crate) room: Room,
-    /// Whether the last write failed.
+    /// Whether a write failed, and none that adds an event has succeeded since.
     pub(crate) is_failing: AtomicBool,
+    /// How often the disk was given something to do, and how often it was done with it.
+    steps: AtomicU64,
 }
 
 impl Shared {
@@ -41,7 +46,14 @@ impl Shared {
             index: Mutex::new(index),
             room,
             is_failing: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
         }
+    }
+
+    /// The number of what the disk is at, if it is at anything.
+    pub(crate) fn writing(&self) -> Option<u64> {
+        let steps = self.steps.load(Relaxed);
+        (steps % 2 == 1).then_some(steps)
     }
 
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
@@ -64,6 +76,8 @@ pub(crate) struct Writer {
     pub(crate) next: Batch,
     /// Whether unused space could not be returned, so that the log has it once.
     pub(crate) is_untidy: bool,
+    /// Rounds since it was last seen whether an event can be written.
+    pub(crate) rounds: u32,
 }
 
 /// Who waits for an event.
@@ -105,6 +119,10 @@ impl Writer {
                         // Events may come all the time; it is their space that they wait for.
                         is_stepped = self.tidy(is_stepped);
                     }
+                    self.rounds = self.rounds.saturating_add(1);
+                    if self.is_failing() && self.rounds >= ROUNDS {
+                        self.try_out();
+                    }
                     idle = Some(IDLE);
                 }
                 Found::Nothing if !self.next.is_empty() => self.work_off(),
@@ -138,7 +156,7 @@ impl Writer {
 
     /// Returns a little unused space. Whether there is more to return.
     fn tidy(&mut self, is_stepped: bool) -> bool {
-        let result = self.disk.tidy(is_stepped);
+        let result = self.disk(|disk| disk.tidy(is_stepped));
         let was_failing = std::mem::replace(&mut self.is_untidy, result.is_err());
         result.unwrap_or_else(|error| {
             if !was_failing {
@@ -204,8 +222,16 @@ impl Writer {
     /// Finds out whether what failed would succeed now: there may be nothing to write as long as nobody
     /// believes that it can be.
     fn try_out(&mut self) {
-        let result = self.disk.try_out();
-        let _ = self.judge(result);
+        let result = self.disk(Disk::try_out);
+        let _ = self.judge(result, true);
+    }
+
+    /// Has the disk do something, and whoever looks know that it is at it: it may never return.
+    fn disk<T>(&mut self, act: impl FnOnce(&mut Disk) -> T) -> T {
+        self.shared.steps.fetch_add(1, Relaxed);
+        let result = act(&mut self.disk);
+        self.shared.steps.fetch_add(1, Relaxed);
+        result
     }
 
     /// Commits the next batch and has the index follow.
@@ -214,8 +240,8 @@ impl Writer {
         if batch.is_empty() {
             return Ok(());
         }
-        let result = self.disk.write(&batch);
-        let outcome = self.judge(result);
+        let result = self.disk(|disk| disk.write(&batch));
+        let outcome = self.judge(result, !batch.appends.is_empty());
         self.apply(batch, outcome.is_ok());
         outcome
     }
@@ -285,10 +311,20 @@ impl Writer {
         self.next.appends.push((queue, entry, body));
     }
 
-    /// What a write's result means for those who wait for it.
-    fn judge(&mut self, result: Result<(), rusqlite::Error>) -> Result<(), Refused> {
-        let was_failing = self.shared.is_failing.swap(result.is_err(), Relaxed);
-        if was_failing && result.is_ok() {
+    /// What a write's result means for those who wait for it, and for those who come.
+    fn judge(
+        &mut self,
+        result: Result<(), rusqlite::Error>,
+        has_event: bool,
+    ) -> Result<(), Refused> {
+        let was_failing = self.is_failing();
+        // A disk on which nothing can be added may still let something be removed.
+        let is_failing = result.is_err() || (was_failing && !has_event);
+        self.shared.is_failing.store(is_failing, Relaxed);
+        if has_event {
+            self.rounds = 0;
+        }
+        if was_failing && !is_failing {
             tracing::info!("events can be written again");
         }
         result.map_err(|error| {

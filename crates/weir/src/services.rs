@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use weir_event_store::EventStore;
+use weir_event_store::{EventStore, Unwritable};
 use weir_metrics::{Figures, Name, Source};
 use weir_registry::SqlRegistry;
 
@@ -19,6 +19,32 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// How long an answer may take. A database that takes longer for the least of all questions is of no use to
 /// anybody.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The write that was going on when the event store was last asked, and since when it is known. A disk that
+/// hangs fails nothing.
+#[derive(Debug, Default)]
+struct Writing(Option<(u64, Instant)>);
+
+impl Writing {
+    /// An error if the same write has been going on for `patience`.
+    fn look(
+        &mut self,
+        number: Option<u64>,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<(), String> {
+        self.0 = number.map(|number| match self.0 {
+            Some(known) if known.0 == number => known,
+            _ => (number, now),
+        });
+        match self.0 {
+            Some((_, since)) if now.duration_since(since) >= patience => {
+                Err("a write takes too long".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What the gateway needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +106,13 @@ impl Services {
         stop: CancellationToken,
     ) {
         // Each by itself: one that is slow is no reason to know less of the other.
-        let asking = async { tokio::join!(self.ask_registry(registry), self.ask_store(events)) };
+        let checked = events.clone();
+        let store = self.ask_store(
+            (INTERVAL, PATIENCE),
+            move || checked.check(),
+            || events.writing(),
+        );
+        let asking = async { tokio::join!(self.ask_registry(registry), store) };
         stop.run_until_cancelled(asking).await;
     }
 
@@ -95,23 +127,29 @@ impl Services {
         }
     }
 
-    async fn ask_store(&self, events: EventStore) {
-        let mut ticks = interval(INTERVAL);
+    async fn ask_store(
+        &self,
+        (pause, patience): (Duration, Duration),
+        check: impl Fn() -> Result<(), Unwritable> + Clone + Send + 'static,
+        writing: impl Fn() -> Option<u64>,
+    ) {
+        let mut ticks = interval(pause);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = None;
+        let mut write = Writing::default();
         loop {
             ticks.tick().await;
             // A file system may not answer either. It is not asked twice at a time.
-            let mut question = asked.take().unwrap_or_else(|| {
-                let events = events.clone();
-                tokio::task::spawn_blocking(move || events.check())
-            });
-            let answer = answer_in_time(&mut question).await;
+            let ask = || tokio::task::spawn_blocking(check.clone());
+            let mut question = asked.take().unwrap_or_else(ask);
+            let answer = answer_in_time(&mut question, patience).await;
             if answer.is_none() {
                 asked = Some(question);
             }
             let silent = || Err("the file system does not answer".to_owned());
-            self.note(Service::EventStore, answer.unwrap_or_else(silent));
+            let written = write.look(writing(), Instant::now(), patience);
+            let answer = answer.unwrap_or_else(silent).and(written);
+            self.note(Service::EventStore, answer);
         }
     }
 }
@@ -119,8 +157,9 @@ impl Services {
 /// `None` if there is no answer yet.
 async fn answer_in_time<E: std::fmt::Display>(
     question: &mut JoinHandle<Result<(), E>>,
+    patience: Duration,
 ) -> Option<Result<(), String>> {
-    let answer = timeout(PATIENCE, question).await.ok()?;
+    let answer = timeout(patience, question).await.ok()?;
     Some(match answer {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -142,7 +181,8 @@ impl Source for Services {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Instant, SystemTime};
+    use std::sync::atomic::AtomicU64;
+    use std::time::SystemTime;
 
     use weir_event_store::Options;
     use weir_metrics::{Format, Metrics, View};
@@ -169,6 +209,53 @@ mod tests {
             assert!(page.contains(&line), "{page}");
             assert!(page.contains("weir_service_up{service=\"registry\"} 1\n"));
         }
+    }
+
+    #[test]
+    fn only_a_write_that_goes_on_and_on_takes_too_long() {
+        let start = Instant::now();
+        let patience = Duration::from_secs(5);
+        let mut write = Writing::default();
+        // At which second, what is written, and whether that is well.
+        let rows = [
+            (0, None, true),
+            (10, Some(1), true),
+            (12, Some(3), true),
+            (16, Some(3), true),
+            (17, Some(3), false),
+            (99, Some(3), false),
+            (101, Some(5), true),
+            (103, None, true),
+            (200, Some(7), true),
+            (205, Some(7), false),
+            (206, None, true),
+        ];
+        for (second, number, is_well) in rows {
+            let now = start + Duration::from_secs(second);
+            let answer = write.look(number, now, patience);
+            assert_eq!(answer.is_ok(), is_well, "second {second}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_hangs_is_found_and_that_it_does_no_longer() {
+        let services = Services::all_up();
+        let (asked, number) = (services.clone(), Arc::new(AtomicU64::new(7)));
+        let seen = number.clone();
+        // 0 is none.
+        let writing = move || Some(seen.load(Relaxed)).filter(|number| *number > 0);
+        let pace = (Duration::from_millis(1), Duration::from_millis(50));
+        let asking = tokio::spawn(async move { asked.ask_store(pace, || Ok(()), writing).await });
+        for is_up in [false, true] {
+            let found = async {
+                while services.is_up(Service::EventStore) != is_up {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(Duration::from_secs(60), found).await.unwrap();
+            number.store(0, Relaxed);
+        }
+        asking.abort();
     }
 
     #[tokio::test]

@@ -108,18 +108,20 @@ async fn settlements_that_cannot_be_written_are_written_later() {
     assert_eq!(taken[1].attempts, 1);
 }
 
-#[tokio::test]
-async fn what_cannot_be_written_is_known_until_something_could_be_though_nothing_comes() {
-    let fixture = Fixture::new();
-    assert_eq!(fixture.store.check(), Ok(()));
-    let other = connect(&fixture);
+/// Has every event fail, and nothing else.
+fn let_no_event_in(other: &Connection) {
     let stop = "CREATE TRIGGER stop BEFORE INSERT ON body
                 BEGIN SELECT RAISE(ABORT, 'this test does not want it'); END";
     other.execute_batch(stop).unwrap();
-    let refused = fixture.store.append(event("a", "a1")).await;
+}
+
+async fn refuse_one(fixture: &Fixture) {
+    let refused = fixture.store.append(event("a", "a9")).await;
     assert_eq!(refused, Err(Refused::Io));
     assert_eq!(fixture.store.check(), Err(Unwritable::Failing));
-    other.execute_batch("DROP TRIGGER stop").unwrap();
+}
+
+async fn good_again(fixture: &Fixture) {
     let good_again = async {
         while fixture.store.check().is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -127,7 +129,86 @@ async fn what_cannot_be_written_is_known_until_something_could_be_though_nothing
     };
     let good_again = tokio::time::timeout(Duration::from_secs(30), good_again);
     good_again.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_known_until_something_could_be_though_nothing_comes() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.store.check(), Ok(()));
+    let other = connect(&fixture);
+    let_no_event_in(&other);
+    refuse_one(&fixture).await;
+    other.execute_batch("DROP TRIGGER stop").unwrap();
+    good_again(&fixture).await;
     assert_eq!(rows(&other), 0, "what was tried leaves nothing behind");
+}
+
+#[tokio::test]
+async fn what_can_be_removed_does_not_make_believe_that_events_can_be_written() {
+    let mut fixture = Fixture::new();
+    fixture.append("a", &["a1", "a2"]).await;
+    let taken = fixture.take(10).await;
+    let other = connect(&fixture);
+    let_no_event_in(&other);
+    // A removal in the batch of an event is written after the event could not be.
+    fixture.store.accept(&[taken[0].id]);
+    refuse_one(&fixture).await;
+    // One by itself.
+    fixture.store.accept(&[taken[1].id]);
+    assert_eq!(fixture.store.flush().await, Ok(()));
+    assert_eq!(rows(&other), 0);
+    assert_eq!(fixture.store.check(), Err(Unwritable::Failing));
+    refuse_one(&fixture).await;
+    other.execute_batch("DROP TRIGGER stop").unwrap();
+    good_again(&fixture).await;
+}
+
+#[tokio::test]
+async fn that_events_can_be_written_again_is_found_although_settlements_come_all_the_time() {
+    let fixture = Fixture::new();
+    let other = connect(&fixture);
+    let_no_event_in(&other);
+    refuse_one(&fixture).await;
+    other.execute_batch("DROP TRIGGER stop").unwrap();
+    // Without a pause in which it could be tried out.
+    for _ in 0..100 {
+        fixture.store.flush().await.unwrap();
+    }
+    assert_eq!(fixture.store.check(), Ok(()));
+}
+
+/// The number of a write once it has been seen twice.
+async fn same_again(fixture: &Fixture) -> u64 {
+    let seen = async {
+        let mut last = None;
+        loop {
+            match fixture.store.writing() {
+                Some(number) if last == Some(number) => return number,
+                number => last = number,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let seen = tokio::time::timeout(Duration::from_secs(10), seen);
+    seen.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_write_that_goes_on_can_be_told_from_the_one_after_it() {
+    let fixture = Fixture::new();
+    let other = connect(&fixture);
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let append = fixture.store.append(event("a", "a1"));
+        numbers.push(same_again(&fixture).await);
+        assert_eq!(fixture.store.check(), Ok(()), "it has not failed");
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(append.await, Ok(()));
+    }
+    assert_ne!(numbers[0], numbers[1]);
+    fixture.store.close().await;
+    assert_eq!(fixture.store.writing(), None);
 }
 
 #[tokio::test]
