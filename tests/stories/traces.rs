@@ -158,8 +158,10 @@ fn a_tenant_says_which_of_its_devices_are_traced() {
                     let send = collector.of(&heard, "send telemetry").await;
                     assert_eq!(send.id, span, "{row}");
                 } else {
-                    // Then it is the device's own span that the application's is part of.
-                    assert!(said.is_none() || span == PARENT, "{row}: {span}");
+                    // Then it is the device's own span that the application's is part of, unless what the
+                    // device has said does not hold.
+                    let holds = wanted == Some(false);
+                    assert_eq!(span == PARENT, holds, "{row}");
                     unrecorded.push(heard);
                 }
             }
@@ -255,6 +257,27 @@ fn spans_go_by_each_protocol_with_tls_and_a_login() {
 }
 
 #[test]
+fn a_collector_that_is_away_for_a_while_misses_nothing() {
+    story(async {
+        for protocol in ["grpc", "http/protobuf"] {
+            let mut collector = Collector::away(5).await;
+            let more = [
+                ("WEIR__TRACES__PROTOCOL", protocol),
+                ("WEIR__TRACES__TIMEOUT", "60000"),
+            ];
+            let gateway = start(&collector, &more).await;
+            let device = gateway.tenant_and_device().await;
+            let mut application = telemetry(&gateway, &device).await;
+            let [_, trace, id, _] = upload(&gateway, &device, &mut application, None).await;
+            assert_eq!(collector.of(&trace, "send telemetry").await.id, id);
+            let name = "weir_traces_spans_total";
+            let failed = gateway.native().await.sum(name, &[("result", "failed")]);
+            assert_eq!(failed, 0.0, "{protocol}");
+        }
+    });
+}
+
+#[test]
 fn spans_that_wait_are_sent_at_the_end() {
     story(async {
         let mut collector = Collector::start().await;
@@ -313,13 +336,22 @@ fn messages_go_on_without_a_collector_and_what_is_lost_is_counted() {
         });
         for (address, result) in rows {
             let url = format!("http://{address}");
+            let timeout = if result == "failed" { "200" } else { "10000" };
             let gateway = Gateway::start_with(&[
                 ("WEIR__TRACES__ENABLED", "true"),
                 ("WEIR__TRACES__ENDPOINT", &url),
                 ("WEIR__TRACES__SCHEDULE_DELAY", "10"),
                 ("WEIR__TRACES__MAX_QUEUE_SIZE", "4"),
+                ("WEIR__TRACES__TIMEOUT", timeout),
             ])
             .await;
+            let place = format!("\"endpoint\":\"{url}/\",\"protocol\":\"grpc\"");
+            let log = gateway.logged("traces are sent").await;
+            let is_told = |log: &str, text: &str| {
+                let mut lines = log.lines().filter(|line| line.contains(text));
+                lines.any(|line| line.contains(&place))
+            };
+            assert!(is_told(&log, "traces are sent"), "{log}");
             let device = gateway.tenant_and_device().await;
             let mut application = telemetry(&gateway, &device).await;
             for _ in 0..20 {
@@ -331,7 +363,9 @@ fn messages_go_on_without_a_collector_and_what_is_lost_is_counted() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             if result == "failed" {
-                gateway.logged("spans are lost").await;
+                let log = gateway.logged("spans are lost").await;
+                assert!(is_told(&log, "spans are lost"), "{log}");
+                assert!(log.contains("refused"), "{log}");
             }
             gateway.terminate();
             assert!(gateway.wait().success(), "{result}");

@@ -36,15 +36,16 @@ pub struct TracesConfig {
     /// tenant's `all` and `none` go before all else.
     pub sampler: Sampler,
     /// With `traceidratio`, which part of the traces is recorded, 0 to 1; with `rate_limiting`, how many a
-    /// second, 0.001 to 1000000.
-    pub sampler_arg: f64,
+    /// second, 0.001 to 1000000; 1 if left out. With another sampler it is a mistake.
+    pub sampler_arg: Option<f64>,
     /// What the gateway is called in traces (`service.name`).
     pub service_name: String,
     /// Spans that may wait or be under way to the collector, 1 to 65536; more are dropped.
     pub max_queue_size: usize,
     /// Milliseconds that spans wait at most for others to go with, 10 to 60000; 512 go at once.
     pub schedule_delay: u64,
-    /// Milliseconds that sending some spans may take with all attempts, 10 to 60000; then they are lost.
+    /// Milliseconds that sending some spans may take, 10 to 60000. While the collector cannot be reached or
+    /// asks for patience they are tried again, at first soon, then every 1.6 seconds; then they are lost.
     pub timeout: u64,
 }
 
@@ -72,6 +73,28 @@ pub enum Sampler {
     TraceIdRatio,
     /// So many a second.
     RateLimiting,
+}
+
+impl Protocol {
+    /// As it is configured.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
+}
+
+impl Sampler {
+    /// As it is configured.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AlwaysOn => "always_on",
+            Self::AlwaysOff => "always_off",
+            Self::TraceIdRatio => "traceidratio",
+            Self::RateLimiting => "rate_limiting",
+        }
+    }
 }
 
 /// Headers, whose values are not shown.
@@ -103,7 +126,7 @@ impl Default for TracesConfig {
             tls_ca: None,
             // As OpenTelemetry has it: who turns traces on sees some.
             sampler: Sampler::AlwaysOn,
-            sampler_arg: 1.0,
+            sampler_arg: None,
             service_name: "weir".to_owned(),
             max_queue_size: 2048,
             schedule_delay: 5000,
@@ -179,11 +202,18 @@ impl TracesConfig {
 
     fn sampler_mistake(&self) -> Option<&'static str> {
         let (range, message) = match self.sampler {
-            Sampler::AlwaysOn | Sampler::AlwaysOff => return None,
+            Sampler::AlwaysOn | Sampler::AlwaysOff => {
+                return self.sampler_arg.map(|_| NO_ARGUMENT);
+            }
             Sampler::TraceIdRatio => (0.0..=1.0, "must be from 0 to 1"),
             Sampler::RateLimiting => (0.001..=1e6, "must be from 0.001 to 1000000"),
         };
-        (!range.contains(&self.sampler_arg)).then_some(message)
+        (!range.contains(&self.argument())).then_some(message)
+    }
+
+    /// What the sampler is told.
+    pub(crate) fn argument(&self) -> f64 {
+        self.sampler_arg.unwrap_or(1.0)
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -192,6 +222,7 @@ impl TracesConfig {
 }
 
 const NO_URL: &str = "must be a URL that begins with http:// or https://";
+const NO_ARGUMENT: &str = "has no effect unless traces.sampler is traceidratio or rate_limiting";
 
 pub(crate) fn is_https(url: &Uri) -> bool {
     url.scheme_str() == Some("https")
@@ -241,6 +272,10 @@ mod tests {
                 "sampler = \"rate_limiting\"\nsampler_arg = inf",
                 "sampler_arg",
             ),
+            ("sampler_arg = 0.01", "sampler_arg"),
+            ("sampler_arg = -1", "sampler_arg"),
+            ("sampler = \"always_on\"\nsampler_arg = 1", "sampler_arg"),
+            ("sampler = \"always_off\"\nsampler_arg = 1", "sampler_arg"),
             ("service_name = \"\"", "service_name"),
             ("max_queue_size = 0", "max_queue_size"),
             ("max_queue_size = 65537", "max_queue_size"),
@@ -254,7 +289,8 @@ mod tests {
         }
         for text in [
             "",
-            "sampler_arg = 7",
+            "sampler = \"traceidratio\"",
+            "sampler = \"rate_limiting\"",
             "sampler = \"traceidratio\"\nsampler_arg = 0",
             "sampler = \"rate_limiting\"\nsampler_arg = 100",
             "protocol = \"http/protobuf\"\nendpoint = \"https://a.example/otlp?x=y\"\ntls_ca = \"ca\"",
@@ -284,6 +320,18 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(config(text).url().unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_log_says_is_what_is_configured() {
+        for name in ["always_on", "always_off", "traceidratio", "rate_limiting"] {
+            let config = config(&format!("sampler = {name:?}"));
+            assert_eq!(config.sampler.name(), name);
+        }
+        for name in ["grpc", "http/protobuf"] {
+            let config = config(&format!("protocol = {name:?}"));
+            assert_eq!(config.protocol.name(), name);
         }
     }
 

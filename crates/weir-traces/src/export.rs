@@ -10,7 +10,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio::runtime::Runtime;
 
-use crate::TracesError;
+use crate::{TracesConfig, TracesError};
 
 /// How often the log says at most that spans are lost.
 const TELLING: Duration = Duration::from_secs(60);
@@ -24,19 +24,39 @@ pub(crate) struct Counts {
     pub(crate) failed: AtomicU64,
 }
 
+/// Where spans go, as the log says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Collector {
+    pub(crate) endpoint: String,
+    pub(crate) protocol: &'static str,
+}
+
+impl Collector {
+    pub(crate) fn of(config: &TracesConfig) -> Result<Self, TracesError> {
+        let url = config.url().map_err(TracesError::Endpoint)?;
+        let scheme = url.scheme_str().unwrap_or_default();
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        // Without the query: it may have a key.
+        Ok(Self {
+            endpoint: format!("{scheme}://{authority}{}", url.path()),
+            protocol: config.protocol.name(),
+        })
+    }
+}
+
 /// Where the connection to the collector is looked after: a thread of its own, so that none that carries
 /// messages does. The SDK's thread, from which batches come, has no runtime, which clients of gRPC need.
-struct Driver(Option<Runtime>);
+pub(crate) struct Driver(Option<Runtime>);
 
 impl Driver {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(1).thread_name("traces").enable_all();
         Ok(Self(Some(builder.build()?)))
     }
 
     /// Within which a client has to be built.
-    fn enter<T>(&self, build: impl FnOnce() -> T) -> T {
+    pub(crate) fn enter<T>(&self, build: impl FnOnce() -> T) -> T {
         let _guard = self.0.as_ref().map(Runtime::enter);
         build()
     }
@@ -60,6 +80,7 @@ pub(crate) struct Counted<F, E> {
     driver: Driver,
     timeout: Duration,
     counts: Arc<Counts>,
+    collector: Collector,
     teller: Mutex<Teller>,
 }
 
@@ -70,6 +91,7 @@ impl<F: Fn() -> Result<E, TracesError>, E: SpanExporter> Counted<F, E> {
         resource: Resource,
         timeout: Duration,
         counts: Arc<Counts>,
+        collector: Collector,
     ) -> Result<Self, TracesError> {
         let this = Self {
             driver: Driver::new().map_err(TracesError::Thread)?,
@@ -78,6 +100,7 @@ impl<F: Fn() -> Result<E, TracesError>, E: SpanExporter> Counted<F, E> {
             resource,
             timeout,
             counts,
+            collector,
             teller: Mutex::default(),
         };
         let exporter = this.exporter()?;
@@ -102,12 +125,13 @@ impl<F: Fn() -> Result<E, TracesError>, E: SpanExporter> Counted<F, E> {
             let text = "no client for the collector can be made";
             return Err(OTelSdkError::InternalFailure(text.to_owned()));
         };
+        let began = Instant::now();
         let sent = runtime.block_on(async {
             let sent = tokio::time::timeout(self.timeout, exporter.export(batch));
             let timed_out = |_| Err(OTelSdkError::Timeout(self.timeout));
             sent.await.unwrap_or_else(timed_out)
         });
-        if let Err(OTelSdkError::Timeout(_)) = sent {
+        if sent.is_err() && began.elapsed() >= self.timeout {
             // Its host may be gone without a word. That connection would be waited for by the hour.
             *place = None;
         }
@@ -139,7 +163,7 @@ where
         counter.fetch_add(count as u64, Ordering::Relaxed);
         let mut teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(news) = teller.news(counts, result.as_ref().err(), Instant::now()) {
-            news.log();
+            news.log(&self.collector);
         }
         result
     }
@@ -196,14 +220,15 @@ impl Teller {
 }
 
 impl News {
-    fn log(self) {
+    fn log(self, collector: &Collector) {
+        let Collector { endpoint, protocol } = collector;
         match self {
             Self::Lost {
                 error,
                 failed,
                 dropped,
-            } => tracing::warn!(error, failed, dropped, "spans are lost"),
-            Self::Sent => tracing::info!("spans are sent again"),
+            } => tracing::warn!(error, failed, dropped, endpoint, protocol, "spans are lost"),
+            Self::Sent => tracing::info!(endpoint, protocol, "spans are sent again"),
         }
     }
 }
@@ -211,6 +236,23 @@ impl News {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_hears_where_spans_go_but_of_no_secret() {
+        let rows = [
+            ("", "http://localhost:4317/", "grpc"),
+            (
+                "protocol = \"http/protobuf\"\nendpoint = \"https://a:1/otlp?key=s3cret\"",
+                "https://a:1/otlp",
+                "http/protobuf",
+            ),
+        ];
+        for (text, endpoint, protocol) in rows {
+            let endpoint = endpoint.to_owned();
+            let collector = Collector::of(&toml::from_str(text).unwrap()).unwrap();
+            assert_eq!(collector, Collector { endpoint, protocol });
+        }
+    }
 
     #[test]
     fn the_log_hears_of_lost_spans_once_a_minute() {

@@ -32,7 +32,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
 use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{
-    ExporterBuildError, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+    ExporterBuildError, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
     WithTonicConfig as _,
 };
 use opentelemetry_sdk::Resource;
@@ -45,7 +45,7 @@ use weir_core::{Span, SpanSink};
 pub use config::{Headers, Protocol, Sampler, TracesConfig};
 
 use config::is_https;
-use export::{Counted, Counts};
+use export::{Collector, Counted, Counts, Driver};
 use sampler::Root;
 
 /// Spans that go to the collector at once, as OpenTelemetry has it.
@@ -76,6 +76,14 @@ pub enum TracesError {
         /// Which file.
         path: PathBuf,
     },
+    /// What is named as a certificate authority is none.
+    #[error("{path} has a certificate that cannot be used (traces.tls_ca)")]
+    WrongAuthorities {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: reqwest::Error,
+    },
     /// There is no thread to be had.
     #[error("no thread to send spans")]
     Thread(#[source] std::io::Error),
@@ -99,6 +107,7 @@ struct Parts {
     processor: BatchSpanProcessor,
     scope: InstrumentationScope,
     counts: Arc<Counts>,
+    collector: Collector,
     /// Spans that may be in memory.
     room: usize,
     is_closed: AtomicBool,
@@ -123,10 +132,24 @@ impl Traces {
     /// If the configuration has mistakes, or a file that it names cannot be read or used.
     pub fn build(config: &TracesConfig, instance: &str) -> Result<Self, TracesError> {
         let own = config.clone();
-        Self::with_exporter(config, instance, move || match own.protocol {
-            Protocol::Grpc => grpc(&own),
-            Protocol::Http => http(&own),
-        })
+        let traces = Self::with_exporter(config, instance, move || exporter(&own))?;
+        let Collector { endpoint, protocol } = &traces.0.collector;
+        let sampler = config.sampler.name();
+        let sampler_arg = config.sampler_arg;
+        tracing::info!(endpoint, protocol, sampler, sampler_arg, "traces are sent");
+        Ok(traces)
+    }
+
+    /// Whether [`Traces::build`] could, if spans are to be recorded at all. Nothing is sent.
+    ///
+    /// # Errors
+    /// What it would say.
+    pub fn check(config: &TracesConfig) -> Result<(), TracesError> {
+        if !config.enabled {
+            return Ok(());
+        }
+        let driver = Driver::new().map_err(TracesError::Thread)?;
+        driver.enter(|| exporter(config)).map(drop)
     }
 
     fn with_exporter<E: Exporter + 'static>(
@@ -136,7 +159,9 @@ impl Traces {
     ) -> Result<Self, TracesError> {
         let counts = Arc::<Counts>::default();
         let resource = resource(config, instance);
-        let exporter = Counted::new(make, resource, config.timeout(), counts.clone())?;
+        let collector = Collector::of(config)?;
+        let (timeout, told) = (config.timeout(), collector.clone());
+        let exporter = Counted::new(make, resource, timeout, counts.clone(), told)?;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(config.max_queue_size)
             .with_max_export_batch_size(BATCH)
@@ -147,6 +172,7 @@ impl Traces {
             processor: BatchSpanProcessor::new(exporter, batches.build()),
             scope: scope.build(),
             counts,
+            collector,
             room: config.max_queue_size,
             is_closed: AtomicBool::new(false),
         })))
@@ -172,7 +198,8 @@ impl Traces {
         self.0.is_closed.store(true, Ordering::Relaxed);
         if let Err(error) = self.0.processor.shutdown_with_timeout(timeout) {
             let spans = self.0.counts.waiting.load(Ordering::Relaxed);
-            tracing::warn!(%error, spans, "the last spans are not sent");
+            let Collector { endpoint, protocol } = &self.0.collector;
+            tracing::warn!(%error, spans, endpoint, protocol, "the last spans are not sent");
         }
     }
 }
@@ -209,6 +236,19 @@ fn resource(config: &TracesConfig, instance: &str) -> Resource {
         .build()
 }
 
+fn exporter(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
+    match config.protocol {
+        Protocol::Grpc => grpc(config),
+        Protocol::Http => http(config),
+    }
+}
+
+/// Goes on, as OpenTelemetry recommends to begin, until the time for it is over: a collector that is started
+/// anew is away for longer than the recommended three attempts take.
+fn retries() -> RetryPolicy {
+    RetryPolicy::recommended().with_max_retries(usize::MAX)
+}
+
 fn grpc(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
     let url = config.url().map_err(TracesError::Endpoint)?;
     let mut headers = HeaderMap::new();
@@ -220,7 +260,8 @@ fn grpc(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
     let mut builder = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(url.to_string())
-        .with_timeout(patience(config))
+        .with_timeout(config.timeout())
+        .with_retry_policy(retries())
         .with_metadata(MetadataMap::from_headers(headers));
     if is_https(&url) {
         let tls = ClientTlsConfig::new();
@@ -236,9 +277,10 @@ fn grpc(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
 fn http(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
     let url = config.url().map_err(TracesError::Endpoint)?;
     let mut client = reqwest::Client::builder()
-        .timeout(patience(config))
-        // A collector answers by itself; another place is not to get the headers.
-        .redirect(reqwest::redirect::Policy::none());
+        .timeout(config.timeout())
+        // A collector answers by itself; another place is not to get the headers, nor is a proxy.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
     if let Some((_, certificates)) = authorities(config)? {
         client = client.tls_certs_only(certificates);
     }
@@ -249,14 +291,10 @@ fn http(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
         .with_http_client(client)
         .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
         .with_endpoint(url.to_string())
-        .with_timeout(patience(config))
+        .with_timeout(config.timeout())
+        .with_retry_policy(retries())
         .with_headers(headers);
     Ok(builder.build()?)
-}
-
-/// How long an exporter waits by itself. It is to be told that its time is over, so that it is not used again.
-fn patience(config: &TracesConfig) -> Duration {
-    config.timeout() + Duration::from_secs(1)
 }
 
 /// The authorities of the collector, as they are written and read; none stands for the system's.
@@ -269,10 +307,16 @@ fn authorities(config: &TracesConfig) -> Result<Option<Authorities>, TracesError
         Ok(pem) => pem,
         Err(source) => return Err(TracesError::Authorities { path, source }),
     };
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(TracesError::Http)?;
-    match certificates.is_empty() {
-        true => Err(TracesError::NoAuthorities { path }),
-        false => Ok(Some((pem, certificates))),
+    let certificates = match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(none) if none.is_empty() => return Err(TracesError::NoAuthorities { path }),
+        Ok(certificates) => certificates,
+        Err(source) => return Err(TracesError::WrongAuthorities { path, source }),
+    };
+    // The client for gRPC would leave out, without a word, what it cannot read.
+    let client = reqwest::Client::builder().tls_certs_only(certificates.clone());
+    match client.build() {
+        Ok(_) => Ok(Some((pem, certificates))),
+        Err(source) => Err(TracesError::WrongAuthorities { path, source }),
     }
 }
 

@@ -22,9 +22,9 @@ impl Root {
         match config.sampler {
             Sampler::AlwaysOn => Self::Sdk(SdkSampler::AlwaysOn),
             Sampler::AlwaysOff => Self::Sdk(SdkSampler::AlwaysOff),
-            Sampler::TraceIdRatio => Self::Sdk(SdkSampler::TraceIdRatioBased(config.sampler_arg)),
+            Sampler::TraceIdRatio => Self::Sdk(SdkSampler::TraceIdRatioBased(config.argument())),
             Sampler::RateLimiting => {
-                Self::Limited(RateLimit::new(config.sampler_arg, Instant::now()))
+                Self::Limited(RateLimit::new(config.argument(), Instant::now()))
             }
         }
     }

@@ -123,16 +123,28 @@ fn a_collector_that_does_not_answer_is_given_up() {
     assert_eq!(traces.figures().failed, 1);
 }
 
-/// Answers or does not.
+/// What somebody does within 10 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    Answer,
+    Nothing,
+    /// He gives up by himself, when the time is over.
+    GiveUp,
+}
+
 #[derive(Debug)]
-struct Answering(bool, Sender<bool>);
+struct Answering(Does, Sender<Does>);
 
 impl Exporter for Answering {
     async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
         let _ = self.1.send(self.0);
         match self.0 {
-            true => Ok(()),
-            false => std::future::pending().await,
+            Does::Answer => Ok(()),
+            Does::Nothing => std::future::pending().await,
+            Does::GiveUp => {
+                std::thread::sleep(Duration::from_millis(10));
+                Err(OTelSdkError::InternalFailure("no answer".to_owned()))
+            }
         }
     }
 }
@@ -140,15 +152,16 @@ impl Exporter for Answering {
 #[test]
 fn a_connection_on_which_nobody_answers_is_not_used_again() {
     let (said, seen) = channel();
-    let exporters = [false, true].map(|answers| Answering(answers, said.clone()));
+    let exporters = [Does::Nothing, Does::GiveUp, Does::Answer];
+    let exporters = exporters.map(|does| Answering(does, said.clone()));
     let traces = traces("timeout = 10\nschedule_delay = 10", exporters);
-    for answers in [false, true, true] {
+    for does in [Does::Nothing, Does::GiveUp, Does::Answer, Does::Answer] {
         traces.sink().take(span());
-        assert_eq!(seen.recv().unwrap(), answers);
+        assert_eq!(seen.recv().unwrap(), does);
     }
     traces.shutdown(Duration::from_secs(60));
     let figures = traces.figures();
-    assert_eq!((figures.exported, figures.failed), (2, 1));
+    assert_eq!((figures.exported, figures.failed), (2, 2));
 }
 
 #[test]
@@ -186,6 +199,12 @@ async fn nothing_is_left_behind_by_a_configuration_that_cannot_be_used() {
     let missing = folder.path().join("missing.pem");
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "no certificate").unwrap();
+    let wrong = ["not base64!", "bm8gY2VydGlmaWNhdGU="].map(|inner| {
+        let path = folder.path().join(inner);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{inner}\n-----END CERTIFICATE-----\n");
+        std::fs::write(&path, pem).unwrap();
+        path
+    });
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let config = |tls_ca: Option<PathBuf>| TracesConfig {
             endpoint: Some(format!(
@@ -203,6 +222,20 @@ async fn nothing_is_left_behind_by_a_configuration_that_cannot_be_used() {
             matches!(error, TracesError::NoAuthorities { .. }),
             "{error}"
         );
+        for path in &wrong {
+            let error = Traces::build(&config(Some(path.clone())), "test").unwrap_err();
+            assert!(
+                matches!(error, TracesError::WrongAuthorities { .. }),
+                "{protocol:?} {path:?}: {error}"
+            );
+        }
+        for (enabled, is_fine) in [(true, false), (false, true)] {
+            let config = TracesConfig {
+                enabled,
+                ..config(Some(missing.clone()))
+            };
+            assert_eq!(Traces::check(&config).is_ok(), is_fine, "{protocol:?}");
+        }
         assert!(Traces::build(&config(None), "test").is_ok(), "{protocol:?}");
         let bad = TracesConfig {
             endpoint: Some("localhost".to_owned()),

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use weir_northbound_amqp::Permissions;
+use weir_traces::Traces;
 
 use crate::app::App;
 use crate::application::command::CommandArgs;
@@ -195,6 +196,7 @@ fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         Permissions::check(path).context("northbound.amqp.permissions")?;
     }
     certificates::check(&config)?;
+    Traces::check(&config.traces).context("cannot send traces")?;
     let source = args
         .config
         .as_deref()
@@ -322,5 +324,31 @@ mod tests {
             let mistake = format!("{:#}", check(&args).unwrap_err());
             assert!(mistake.contains("it.pem"), "{mistake}");
         }
+    }
+
+    #[test]
+    fn a_check_finds_authorities_of_a_collector_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        let args = ConfigArgs {
+            config: Some(path("weir.toml")),
+        };
+        let authorities = path("ca.pem");
+        let config = format!(
+            "[traces]\nenabled = true\nendpoint = \"https://localhost:1\"\ntls_ca = {authorities:?}\n"
+        );
+        std::fs::write(path("weir.toml"), config).unwrap();
+        let mistake = || format!("{:#}", check(&args).unwrap_err());
+        let missing = mistake();
+        assert!(missing.contains("cannot read"), "{missing}");
+        std::fs::write(&authorities, "no PEM").unwrap();
+        let wrong = mistake();
+        assert!(
+            wrong.ends_with("ca.pem has no certificate (traces.tls_ca)"),
+            "{wrong}"
+        );
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&authorities, made.cert.pem()).unwrap();
+        check(&args).unwrap();
     }
 }

@@ -69,11 +69,16 @@ impl Told {
 
 impl Collector {
     pub(super) async fn start() -> Self {
-        Self::listen(None, None).await
+        Self::listen(None, None, 0).await
     }
 
     /// The same with TLS.
     pub(super) async fn with_tls() -> Self {
+        Self::away(0).await
+    }
+
+    /// The same; so many connections come to nothing before it is there.
+    pub(super) async fn away(connections: usize) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -90,18 +95,22 @@ impl Collector {
         let path = folder.path().join("ca.pem");
         std::fs::write(&path, pem).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Self::listen(Some(acceptor), Some((folder, path))).await
+        Self::listen(Some(acceptor), Some((folder, path)), connections).await
     }
 
     async fn listen(
         tls: Option<TlsAcceptor>,
         authority: Option<(tempfile::TempDir, PathBuf)>,
+        away: usize,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, exported) = unbounded_channel();
         let router = router(sender);
         tokio::spawn(async move {
+            for _ in 0..away {
+                listener.accept().await.unwrap();
+            }
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 let (tls, router) = (tls.clone(), router.clone());
