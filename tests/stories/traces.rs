@@ -260,16 +260,23 @@ fn spans_go_by_each_protocol_with_tls_and_a_login() {
 fn a_collector_that_is_away_for_a_while_misses_nothing() {
     story(async {
         for protocol in ["grpc", "http/protobuf"] {
-            let mut collector = Collector::away(5).await;
+            let mut collector = Collector::with_tls().await;
             let more = [
                 ("WEIR__TRACES__PROTOCOL", protocol),
                 ("WEIR__TRACES__TIMEOUT", "60000"),
+                // Time to see that a connection has ended: what is under way just then is lost.
+                ("WEIR__TRACES__SCHEDULE_DELAY", "200"),
             ];
             let gateway = start(&collector, &more).await;
             let device = gateway.tenant_and_device().await;
             let mut application = telemetry(&gateway, &device).await;
-            let [_, trace, id, _] = upload(&gateway, &device, &mut application, None).await;
-            assert_eq!(collector.of(&trace, "send telemetry").await.id, id);
+            for is_there in [true, false] {
+                if !is_there {
+                    collector.leave(5).await;
+                }
+                let [_, trace, id, _] = upload(&gateway, &device, &mut application, None).await;
+                assert_eq!(collector.of(&trace, "send telemetry").await.id, id);
+            }
             let name = "weir_traces_spans_total";
             let failed = gateway.native().await.sum(name, &[("result", "failed")]);
             assert_eq!(failed, 0.0, "{protocol}");

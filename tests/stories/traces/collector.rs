@@ -26,7 +26,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tonic::{Request, Response, Status, service::Routes};
 
@@ -35,12 +37,16 @@ pub(super) struct Collector {
     address: SocketAddr,
     /// With TLS, what its certificate is to be trusted by.
     authority: Option<(tempfile::TempDir, PathBuf)>,
+    away: Sender<Leave>,
     exported: UnboundedReceiver<Export>,
     pub(super) seen: Vec<Told>,
 }
 
 /// What came at once, with the login it came with.
 type Export = (ExportTraceServiceRequest, Option<String>);
+
+/// How many connections come to nothing, and who waits for the open ones to end.
+type Leave = (usize, oneshot::Sender<()>);
 
 /// A span as it was told.
 #[derive(Clone, Debug)]
@@ -69,16 +75,11 @@ impl Told {
 
 impl Collector {
     pub(super) async fn start() -> Self {
-        Self::listen(None, None, 0).await
+        Self::listen(None, None).await
     }
 
     /// The same with TLS.
     pub(super) async fn with_tls() -> Self {
-        Self::away(0).await
-    }
-
-    /// The same; so many connections come to nothing before it is there.
-    pub(super) async fn away(connections: usize) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -95,26 +96,34 @@ impl Collector {
         let path = folder.path().join("ca.pem");
         std::fs::write(&path, pem).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Self::listen(Some(acceptor), Some((folder, path)), connections).await
+        Self::listen(Some(acceptor), Some((folder, path))).await
     }
 
     async fn listen(
         tls: Option<TlsAcceptor>,
         authority: Option<(tempfile::TempDir, PathBuf)>,
-        away: usize,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, exported) = unbounded_channel();
         let router = router(sender);
+        let (away, mut leave) = channel::<Leave>(1);
         tokio::spawn(async move {
-            for _ in 0..away {
-                listener.accept().await.unwrap();
-            }
+            let mut connections = JoinSet::new();
             loop {
-                let (socket, _) = listener.accept().await.unwrap();
+                let (socket, _) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    Some((refused, left)) = leave.recv() => {
+                        connections.shutdown().await;
+                        left.send(()).unwrap();
+                        for _ in 0..refused {
+                            listener.accept().await.unwrap();
+                        }
+                        continue;
+                    }
+                };
                 let (tls, router) = (tls.clone(), router.clone());
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     match tls {
                         None => serve(socket, router).await,
                         Some(tls) => serve(tls.accept(socket).await.unwrap(), router).await,
@@ -125,9 +134,17 @@ impl Collector {
         Self {
             address,
             authority,
+            away,
             exported,
             seen: Vec::new(),
         }
+    }
+
+    /// Ends its connections, and so many more before it is there again.
+    pub(super) async fn leave(&self, refused: usize) {
+        let (left, has_left) = oneshot::channel();
+        self.away.send((refused, left)).await.unwrap();
+        has_left.await.unwrap();
     }
 
     /// What a gateway is started with that sends its spans here.
