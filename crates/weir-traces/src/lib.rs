@@ -243,8 +243,8 @@ fn exporter(config: &TracesConfig) -> Result<SpanExporter, TracesError> {
     }
 }
 
-/// Tries again, at the intervals that OpenTelemetry recommends, until the time for it is over: a collector that is started
-/// anew is away for longer than the three that it recommends take.
+/// Tries again, after the delays that the library recommends, until the time for it is over: a collector
+/// that is started anew is away for longer than the three it recommends take.
 fn retries() -> RetryPolicy {
     RetryPolicy::recommended().with_max_retries(usize::MAX)
 }

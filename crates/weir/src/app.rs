@@ -100,6 +100,7 @@ impl App {
         let metrics = Metrics::with_options(limits::host_name(), Instant::now(), options);
         metrics.register(Arc::new(Process::here()));
         jvm::register(&metrics, &config.compat);
+        let traces = traces(config, &metrics)?;
         let services = Services::all_up();
         metrics.register(Arc::new(services.clone()));
         let health = Health::build(&config.health, services.clone(), metrics.clone()).await?;
@@ -141,7 +142,6 @@ impl App {
         metrics.register(Arc::new(figures::Passwords(verifier.clone())));
         metrics.register(Arc::new(tenants.clone()));
         metrics.register(embedded.consumers());
-        let traces = traces(config, &metrics)?;
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
             Arc::new(embedded.clone()),
