@@ -20,7 +20,7 @@ use weir_core::{
 use weir_event_store::EventStore;
 use weir_listener::Tls;
 use weir_management::Management;
-use weir_metrics::Metrics;
+use weir_metrics::{Metrics, Source};
 use weir_northbound_amqp::{Embedded, Endpoint};
 use weir_registry::{Options, SqlRegistry};
 use weir_traces::Traces;
@@ -137,11 +137,16 @@ impl App {
         )?;
         let northbound = Endpoint::build(amqp, tls, embedded.clone(), accounts.clone()).await?;
         let keeper = Keeper::open(&config.data_dir).await?;
-        metrics.register(Arc::new(figures::Caches(registry.clone())));
-        metrics.register(Arc::new(figures::Events(events.clone())));
-        metrics.register(Arc::new(figures::Passwords(verifier.clone())));
-        metrics.register(Arc::new(tenants.clone()));
-        metrics.register(embedded.consumers());
+        let sources: [Arc<dyn Source>; 5] = [
+            Arc::new(figures::Caches(registry.clone())),
+            Arc::new(figures::Events(events.clone())),
+            Arc::new(figures::Passwords(verifier.clone())),
+            Arc::new(tenants.clone()),
+            embedded.consumers(),
+        ];
+        sources
+            .into_iter()
+            .for_each(|source| metrics.register(source));
         let pipeline = Pipeline::new(
             Arc::new(registry.clone()),
             Arc::new(embedded.clone()),
@@ -149,11 +154,7 @@ impl App {
             metrics.clone(),
             PipelineOptions {
                 connection_events: config.connection_events.into(),
-                tracer: traces
-                    .as_ref()
-                    .map(Traces::sink)
-                    .map(Tracer::new)
-                    .unwrap_or_default(),
+                tracer: tracer(traces.as_ref()),
                 usage: keeper.usage(),
                 ..PipelineOptions::default()
             },
@@ -164,20 +165,11 @@ impl App {
         registry.listen(embedded.notifications());
         registry.listen(Arc::new(tenants.clone()));
 
-        let management = match &config.management {
-            on if on.enabled => {
-                let files = (on.tls_certificate.as_deref(), on.tls_key.as_deref());
-                let tls = certificates.load("management", files.0, files.1)?;
-                let (registry, metrics) = (registry.clone(), metrics.clone());
-                let (config, log) = (on.clone(), logging::control());
-                Some(Management::build(config, tls, registry, accounts, metrics, log).await?)
-            }
-            _ => None,
-        };
+        let operators = (registry.clone(), accounts, metrics.clone());
+        let management = management(config, &mut certificates, operators).await?;
         let commands = pipeline.commands().clone();
         let (http, mqtt) = adapters(config, &mut certificates, pipeline).await?;
-        let expiry = figures::Expiry(certificates.by_listener());
-        metrics.register(Arc::new(expiry));
+        metrics.register(Arc::new(figures::Expiry(certificates.by_listener())));
         announce(&metrics, http.is_some(), mqtt.is_some());
         let budget = ConnectionBudget::new(limits::max_connections(config.max_connections));
         let listeners = [
@@ -330,6 +322,10 @@ fn traces(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Traces>> 
     Ok(Some(traces))
 }
 
+fn tracer(traces: Option<&Traces>) -> Tracer {
+    traces.map_or_else(Tracer::default, |traces| Tracer::new(traces.sink()))
+}
+
 /// Has the last spans sent.
 async fn flush(traces: Option<Traces>) {
     let Some(traces) = traces else {
@@ -346,6 +342,23 @@ async fn open_events(config: &Config) -> anyhow::Result<EventStore> {
     let (events, data_dir) = (config.northbound.events.clone(), config.data_dir.clone());
     let opened = tokio::task::spawn_blocking(move || events.open(&data_dir)).await?;
     opened.context("cannot open the event store (northbound.events)")
+}
+
+/// The operators' listener, if it is switched on.
+async fn management(
+    config: &Config,
+    certificates: &mut Certificates<'_>,
+    (registry, accounts, metrics): (SqlRegistry, Arc<Accounts>, Metrics),
+) -> anyhow::Result<Option<Management>> {
+    let config = &config.management;
+    if !config.enabled {
+        return Ok(None);
+    }
+    let files = (config.tls_certificate.as_deref(), config.tls_key.as_deref());
+    let tls = certificates.load("management", files.0, files.1)?;
+    let (config, log) = (config.clone(), logging::control());
+    let built = Management::build(config, tls, registry, accounts, metrics, log);
+    Ok(Some(built.await?))
 }
 
 /// The devices' listeners, as far as they are switched on.
