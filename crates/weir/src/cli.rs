@@ -55,6 +55,9 @@ Keep devices, while the gateway runs:
   weir apply -f fleet.yaml        the same for many, as often as you like
   weir export > fleet.yaml
 
+Look closer for a while:
+  weir log info,weir_mqtt=debug --for 10m
+
 Be a back-end application:
   weir consume --tenant acme      see what its devices send
   weir command acme sensor-1 restart --wait   have a device do something, and see its answer";

@@ -25,7 +25,8 @@ pub(crate) struct LogArgs {
     /// What is to be logged from now on: a level (off, error, warn, info, debug, trace), and levels of single
     /// parts as in info,weir_mqtt=debug. What is logged is shown if it is left out.
     filter: Option<String>,
-    /// For how long, in seconds or as 30s, 10m, 2h, 1d; then what is configured is logged again.
+    /// For how long, in seconds or as 30s, 10m, 2h, 1d, a week at most; then what is configured is logged
+    /// again.
     #[arg(long = "for", value_name = "TIME", value_parser = time, requires = "filter")]
     time: Option<Duration>,
     /// Log what is configured again.
