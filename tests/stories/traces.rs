@@ -264,8 +264,7 @@ fn a_collector_that_is_away_for_a_while_misses_nothing() {
             let more = [
                 ("WEIR__TRACES__PROTOCOL", protocol),
                 ("WEIR__TRACES__TIMEOUT", "60000"),
-                // Time to see that a connection has ended: what is under way just then is lost.
-                ("WEIR__TRACES__SCHEDULE_DELAY", "200"),
+                ("WEIR__TRACES__SCHEDULE_DELAY", "10"),
             ];
             let gateway = start(&collector, &more).await;
             let device = gateway.tenant_and_device().await;

@@ -116,7 +116,22 @@ impl<F: Fn() -> Result<E, TracesError>, E: SpanExporter> Counted<F, E> {
         Ok(exporter)
     }
 
+    /// The exporter tries again what it takes for a matter of time. It does not, over gRPC, where the
+    /// connection broke with the batch on its way, so what has failed goes over a new one once more.
     fn send(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let began = Instant::now();
+        let again = batch.clone();
+        self.attempt(batch, self.timeout).or_else(|error| {
+            let left = self.timeout.saturating_sub(began.elapsed());
+            match left.is_zero() {
+                true => Err(error),
+                // The first error says what is wrong; the second may only say that time is over.
+                false => self.attempt(again, left).map_err(|_| error),
+            }
+        })
+    }
+
+    fn attempt(&self, batch: Vec<SpanData>, patience: Duration) -> OTelSdkResult {
         let mut place = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
         if place.is_none() {
             *place = self.exporter().ok();
@@ -125,13 +140,12 @@ impl<F: Fn() -> Result<E, TracesError>, E: SpanExporter> Counted<F, E> {
             let text = "no client for the collector can be made";
             return Err(OTelSdkError::InternalFailure(text.to_owned()));
         };
-        let began = Instant::now();
         let sent = runtime.block_on(async {
-            let sent = tokio::time::timeout(self.timeout, exporter.export(batch));
+            let sent = tokio::time::timeout(patience, exporter.export(batch));
             let timed_out = |_| Err(OTelSdkError::Timeout(self.timeout));
             sent.await.unwrap_or_else(timed_out)
         });
-        if sent.is_err() && began.elapsed() >= self.timeout {
+        if sent.is_err() {
             // Its host may be gone without a word. That connection would be waited for by the hour.
             *place = None;
         }

@@ -100,19 +100,38 @@ fn what_there_is_no_room_for_is_dropped_at_once_and_counted() {
     assert_eq!(traces.figures(), expected);
 }
 
+/// Each is sent once more, over a new connection.
 #[test]
 fn what_fails_is_counted_and_makes_room() {
-    let (traces, seen, say) = slow("max_queue_size = 2\nschedule_delay = 10");
+    let (said, seen) = channel();
+    let refusing = (0..6).map(|_| Answering(Does::Refuse, said.clone()));
+    let refusing: Vec<_> = refusing.collect();
+    let traces = traces("max_queue_size = 2\nschedule_delay = 10", refusing);
     let sink = traces.sink();
     for _ in 0..3 {
-        say.send(Err(OTelSdkError::InternalFailure("no".to_owned())))
-            .unwrap();
+        while traces.0.counts.waiting.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
         sink.take(span());
-        assert_eq!(seen.recv().unwrap(), 1);
+        for _ in 0..2 {
+            assert_eq!(seen.recv().unwrap(), Does::Refuse);
+        }
     }
     traces.shutdown(Duration::from_secs(60));
     let figures = traces.figures();
     assert_eq!((figures.exported, figures.failed), (0, 3));
+}
+
+#[test]
+fn a_batch_whose_connection_broke_goes_over_a_new_one() {
+    let (said, _seen) = channel();
+    let exporters = [Does::Refuse, Does::Answer];
+    let exporters = exporters.map(|does| Answering(does, said.clone()));
+    let traces = traces("schedule_delay = 10", exporters);
+    traces.sink().take(span());
+    traces.shutdown(Duration::from_secs(60));
+    let figures = traces.figures();
+    assert_eq!((figures.exported, figures.failed), (1, 0));
 }
 
 #[test]
@@ -128,6 +147,8 @@ fn a_collector_that_does_not_answer_is_given_up() {
 enum Does {
     Answer,
     Nothing,
+    /// Says no at once.
+    Refuse,
     /// He gives up by himself, when the time is over.
     GiveUp,
 }
@@ -141,6 +162,7 @@ impl Exporter for Answering {
         match self.0 {
             Does::Answer => Ok(()),
             Does::Nothing => std::future::pending().await,
+            Does::Refuse => Err(OTelSdkError::InternalFailure("no".to_owned())),
             Does::GiveUp => {
                 std::thread::sleep(Duration::from_millis(10));
                 Err(OTelSdkError::InternalFailure("no answer".to_owned()))
