@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Ends with [`io::ErrorKind::TimedOut`] when too much time passes from the first byte that is written to the
+/// Ends with [`io::ErrorKind::TimedOut`] when too much time passes from the first write that has to wait to the
 /// flush after the last one: also for somebody who reads a little now and then.
 #[derive(Debug)]
 pub(crate) struct Patience<S> {
