@@ -350,10 +350,14 @@ fn connections_that_end_before_their_protocol_begins_are_counted() {
             .await
             .unwrap();
         let _ = nonsense.read_to_end(&mut Vec::new()).await;
+        drop(nonsense);
+        let failed = [("listener", "mqtt"), ("result", "handshake-failed")];
+        let name = "weir_listener_connections_total";
+        while gateway.native().await.sum(name, &failed) < 1.0 {}
         let page = gateway.native().await;
         let count = |result| {
             let labels = [("listener", "mqtt"), ("result", result)];
-            page.sum("weir_listener_connections_total", &labels)
+            page.sum(name, &labels)
         };
         assert_eq!(count("accepted"), 1.0);
         assert_eq!(count("over-budget"), 1.0);

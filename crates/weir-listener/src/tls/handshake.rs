@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConnection;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ use crate::Stream;
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How long a peer may take to hear that it has failed.
+const PARTING_TIME: Duration = Duration::from_secs(1);
 
 static FAILED: LogLimit = LogLimit::new();
 
@@ -43,25 +46,38 @@ impl Acceptor {
         stop: &CancellationToken,
     ) -> Option<(Stream, TlsPeer)> {
         let config = self.tls.server_config(self.clients);
-        let handshake = TlsAcceptor::from(config).accept(tcp);
+        let handshake = TlsAcceptor::from(config).accept(tcp).into_fallible();
         let ended = tokio::select! {
             ended = tokio::time::timeout(HANDSHAKE_TIME, handshake) => ended,
             () = stop.cancelled() => return None,
         };
-        match ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
+        let (error, refused) = match ended {
+            Ok(Ok(stream)) => {
                 let said = said(stream.get_ref().1);
-                Some((Stream::Tls(Box::new(stream)), said))
+                return Some((Stream::Tls(Box::new(stream)), said));
             }
-            Err(error) => {
-                if let Some(unlogged) = FAILED.admit(Instant::now()) {
-                    let listener = self.name;
-                    tracing::info!(listener, %peer, %error, unlogged, "TLS handshake failed");
-                }
-                None
-            }
+            Ok(Err((error, tcp))) => (error, Some(tcp)),
+            Err(_) => (io::ErrorKind::TimedOut.into(), None),
+        };
+        if let Some(unlogged) = FAILED.admit(Instant::now()) {
+            let listener = self.name;
+            tracing::info!(listener, %peer, %error, unlogged, "TLS handshake failed");
         }
+        if let Some(tcp) = refused {
+            let part = tokio::time::timeout(PARTING_TIME, part(tcp));
+            // Whether the peer has heard why makes no difference any more.
+            let _ = stop.run_until_cancelled(part).await;
+        }
+        None
     }
+}
+
+/// Waits until the peer has gone. It may have sent more than was read, and a connection that is closed then
+/// takes the alert with it that says what is wrong (RFC 9112 §9.6 has the same for HTTP).
+async fn part(mut tcp: TcpStream) -> io::Result<()> {
+    tcp.shutdown().await?;
+    tokio::io::copy(&mut tcp, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 fn said(session: &ServerConnection) -> TlsPeer {
