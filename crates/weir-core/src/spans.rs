@@ -100,7 +100,8 @@ pub(crate) struct OpenTrace {
     context: TraceContext,
     parent: Option<Parent>,
     own: u64,
-    /// When it was handed on, and when it was taken, if that is known before the end. Then its span is the next one's parent.
+    /// When it was handed on, and when it was taken, if that is known before the end. Its being handed on
+    /// has a span, which is the next one's parent.
     handed: Option<(Instant, Option<Instant>)>,
 }
 
